@@ -1,0 +1,1 @@
+//! Host SDK and the zisk command line.

@@ -1,0 +1,1 @@
+//! The bus: subjects, streams, messages, object store, configuration, telemetry. Knows no proving.

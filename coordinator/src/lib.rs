@@ -1,0 +1,1 @@
+//! Job state machine and its NATS adapters.

@@ -1,0 +1,111 @@
+//! The seam between the cluster and a prover. What crosses it is bytes with a version.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use zisk_protocol::{GlobalChallenge, PublicValues};
+
+/// What setup derives from an ELF.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Lets a worker execute and prove the program.
+    pub proving_key: Vec<u8>,
+    /// Lets anybody verify its proofs.
+    pub verifying_key: Vec<u8>,
+    /// Digest of the verifying key, bound into every challenge.
+    pub verifying_key_digest: [u8; 32],
+}
+
+/// Parameters of an execution.
+#[derive(Clone, Debug)]
+pub struct ExecuteOptions {
+    /// Segments have at most 2^`log_segment_steps` steps. `None`: execute only, no segments.
+    pub log_segment_steps: Option<u32>,
+    /// Traps after so many steps.
+    pub max_steps: u64,
+}
+
+/// A finished execution.
+#[derive(Clone, Debug)]
+pub struct Execution {
+    /// Outputs and exit code.
+    pub public: PublicValues,
+    /// Steps executed.
+    pub steps: u64,
+    /// Segments handed to the sink.
+    pub segments: u32,
+    /// What the guest printed (bounded).
+    pub uart: String,
+}
+
+/// Why a prover could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The ELF is not one this prover accepts.
+    #[error("program refused: {0}")]
+    Program(String),
+    /// The execution trapped: no proof exists.
+    #[error("execution trapped: {0}")]
+    Trap(String),
+    /// The sink asked to stop.
+    #[error("execution stopped")]
+    Stopped,
+    /// Bytes from elsewhere (key, segment, challenge, proof) are malformed or belong to another version.
+    #[error("malformed {what}: {reason}")]
+    Malformed {
+        /// Which object.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A proof does not verify.
+    #[error("proof rejected: {0}")]
+    Rejected(String),
+    /// The prover itself failed.
+    #[error("prover failed: {0}")]
+    Internal(String),
+}
+
+/// A prover: everything a cluster needs of it.
+pub trait Backend: Send + Sync {
+    /// Name and version of its formats; objects of another version are refused.
+    fn version(&self) -> &'static str;
+    /// ELF to keys.
+    fn setup(&self, elf: &[u8]) -> Result<Setup, BackendError>;
+    /// Makes a proving key ready for work (expensive; cache it by program id).
+    fn load(&self, proving_key: &[u8]) -> Result<Arc<dyn LoadedProgram>, BackendError>;
+    /// Joins two neighbouring nodes (segment proofs or folds) after checking both.
+    fn fold(&self, verifying_key: &[u8], left: &[u8], right: &[u8]) -> Result<Vec<u8>, BackendError>;
+    /// Makes the final proof from the node that covers all segments, and verifies it.
+    fn finish(&self, verifying_key: &[u8], root: &[u8], public: &PublicValues) -> Result<Vec<u8>, BackendError>;
+    /// Checks a segment proof against its contribution and the challenge (a node of one segment).
+    fn check_segment_proof(&self, verifying_key: &[u8], contribution: &[u8], challenge: &GlobalChallenge, node: &[u8]) -> Result<(), BackendError>;
+    /// Verifies a final proof: the public values it proves, or what is wrong.
+    fn verify(&self, verifying_key: &[u8], proof: &[u8]) -> Result<PublicValues, BackendError>;
+}
+
+/// A program ready to be executed and proven.
+pub trait LoadedProgram: Send + Sync {
+    /// Runs the program; `sink(index, segment)` gets each segment as soon as it is cut.
+    fn execute(
+        &self,
+        input: &[u8],
+        options: &ExecuteOptions,
+        sink: &mut dyn FnMut(u32, Vec<u8>) -> ControlFlow<()>,
+    ) -> Result<Execution, BackendError>;
+    /// Stage 1 of a segment: its contribution (same bytes from every worker) and what stage 2 needs.
+    fn contribute(&self, segment: &[u8]) -> Result<(Vec<u8>, Box<dyn Contributed>), BackendError>;
+}
+
+/// A segment between contribution and proof; holds memory until proven or dropped.
+pub trait Contributed: Send {
+    /// Stage 2: the segment proof, a node that `fold` takes.
+    fn prove(self: Box<Self>, challenge: &GlobalChallenge) -> Result<Vec<u8>, BackendError>;
+    /// Bytes of memory held.
+    fn memory_bytes(&self) -> usize;
+}
+
+/// The built-in prover.
+pub fn built_in() -> Arc<dyn Backend> {
+    todo!("lead writes this")
+}

@@ -1,0 +1,1 @@
+//! Pulls assignments, proves, folds when elected.
