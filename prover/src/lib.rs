@@ -2,3 +2,5 @@
 #![deny(unsafe_code)]
 
 pub mod backend;
+pub mod stark;
+pub mod tables;
