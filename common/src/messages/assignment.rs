@@ -1,0 +1,162 @@
+//! Units of work, coordinator to worker.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use super::codec::{CodecError, Version, decode, encode};
+use super::object::ObjectRef;
+use super::presence::ProgramKeys;
+use super::request::JobParams;
+use crate::ids::{JobId, ProgramId};
+use crate::subjects::{AssignmentKind, Prefix, RequestKind};
+
+/// Run the program, cut it in segments. Derives the program's keys first when `programs` has none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanAssignment {
+    /// Schema version.
+    pub v: Version,
+    /// The job.
+    pub job: JobId,
+    /// How often the coordinator published this; JetStream's delivery count adds to it.
+    pub attempt: u32,
+    /// Only keys, also an execution, or also segments.
+    pub goal: RequestKind,
+    /// The program; its ELF is at [`super::ObjectKey::program`].
+    pub program: ProgramId,
+    /// The input; none is empty.
+    pub input: Option<ObjectRef>,
+    /// With the coordinator's defaults filled in.
+    pub params: JobParams,
+}
+
+/// Contribute one segment and, once the challenge is broadcast, prove it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentAssignment {
+    /// Schema version.
+    pub v: Version,
+    /// The job.
+    pub job: JobId,
+    /// The segment's index.
+    pub n: u32,
+    /// How often the coordinator published this; JetStream's delivery count adds to it.
+    pub attempt: u32,
+    /// The program.
+    pub program: ProgramId,
+    /// Its keys.
+    pub keys: ProgramKeys,
+    /// The segment.
+    pub segment: ObjectRef,
+    /// As in the plan.
+    pub params: JobParams,
+}
+
+/// Stand for election as the job's aggregator: the last one's lease expired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoldAssignment {
+    /// Schema version.
+    pub v: Version,
+    /// The job.
+    pub job: JobId,
+    /// Counts the job's fold assignments.
+    pub n: u32,
+    /// How often the coordinator published this; JetStream's delivery count adds to it.
+    pub attempt: u32,
+    /// The program.
+    pub program: ProgramId,
+    /// Its keys.
+    pub keys: ProgramKeys,
+    /// The job's number of segments.
+    pub segments: u32,
+    /// The global challenge; the prover's encoding.
+    pub challenge: ByteBuf,
+}
+
+/// Any assignment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Assignment {
+    /// Run and cut.
+    Plan(PlanAssignment),
+    /// Contribute and prove.
+    Segment(SegmentAssignment),
+    /// Aggregate.
+    Fold(FoldAssignment),
+}
+
+impl Assignment {
+    /// Reads the assignment of this class.
+    ///
+    /// # Errors
+    /// [`CodecError`] as [`decode`].
+    pub fn decode(kind: AssignmentKind, payload: &[u8]) -> Result<Self, CodecError> {
+        Ok(match kind {
+            AssignmentKind::Plan => Self::Plan(decode(payload)?),
+            AssignmentKind::Segment => Self::Segment(decode(payload)?),
+            AssignmentKind::Fold => Self::Fold(decode(payload)?),
+        })
+    }
+
+    /// Writes it as MessagePack.
+    ///
+    /// # Errors
+    /// [`CodecError`] as [`encode`].
+    pub fn encode(&self) -> Result<Bytes, CodecError> {
+        match self {
+            Self::Plan(message) => encode(message),
+            Self::Segment(message) => encode(message),
+            Self::Fold(message) => encode(message),
+        }
+    }
+
+    /// Its class.
+    pub const fn kind(&self) -> AssignmentKind {
+        match self {
+            Self::Plan(_) => AssignmentKind::Plan,
+            Self::Segment(_) => AssignmentKind::Segment,
+            Self::Fold(_) => AssignmentKind::Fold,
+        }
+    }
+
+    /// Its job.
+    pub const fn job(&self) -> JobId {
+        match self {
+            Self::Plan(message) => message.job,
+            Self::Segment(message) => message.job,
+            Self::Fold(message) => message.job,
+        }
+    }
+
+    /// Its number within job and class.
+    pub const fn n(&self) -> u32 {
+        match self {
+            Self::Plan(_) => 0,
+            Self::Segment(message) => message.n,
+            Self::Fold(message) => message.n,
+        }
+    }
+
+    /// How often the coordinator published it.
+    pub const fn attempt(&self) -> u32 {
+        match self {
+            Self::Plan(message) => message.attempt,
+            Self::Segment(message) => message.attempt,
+            Self::Fold(message) => message.attempt,
+        }
+    }
+
+    /// The subject it is published on.
+    pub fn subject(&self, prefix: &Prefix) -> String {
+        prefix.assign(self.kind(), self.job(), self.n())
+    }
+
+    /// The message id: the same assignment published twice is stored once.
+    pub fn message_id(&self) -> String {
+        format!(
+            "assign.{}.{}.{}.{}",
+            self.kind(),
+            self.job(),
+            self.n(),
+            self.attempt()
+        )
+    }
+}

@@ -1,0 +1,34 @@
+//! What all workers of a job must hear; the last per job is kept for those who come late.
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use super::codec::Version;
+use super::report::FailureKind;
+use crate::ids::JobId;
+
+/// The job's global challenge: proving may begin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge {
+    /// Schema version.
+    pub v: Version,
+    /// The job.
+    pub job: JobId,
+    /// The challenge; the prover's encoding.
+    pub challenge: ByteBuf,
+    /// The job's number of segments.
+    pub segments: u32,
+}
+
+/// The job has ended without a proof: drop all work on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancel {
+    /// Schema version.
+    pub v: Version,
+    /// The job.
+    pub job: JobId,
+    /// Why.
+    pub kind: FailureKind,
+    /// Why, in words.
+    pub message: String,
+}

@@ -1,0 +1,157 @@
+//! What happens to a job, for anyone who watches.
+
+use serde::{Deserialize, Serialize};
+
+use super::codec::Version;
+use super::job::ExecutionSummary;
+use super::object::ObjectRef;
+use super::report::Failure;
+use crate::ids::{JobId, WorkerId};
+use crate::subjects::{EventKind, Prefix};
+
+/// Something happened to a job. Each carries the counters, so a watcher who starts late shows the right bars at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Schema version.
+    pub v: Version,
+    /// The job.
+    pub job: JobId,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The counters after this event.
+    pub progress: Progress,
+    /// What happened.
+    pub body: EventBody,
+}
+
+/// A job's counters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Progress {
+    /// The number of segments, once the program ended.
+    pub segments: Option<u32>,
+    /// Segments cut so far.
+    pub planned: u32,
+    /// Contributions committed.
+    pub contributed: u32,
+    /// Segment proofs committed.
+    pub proven: u32,
+    /// Folds done, of `segments - 1`.
+    pub folded: u32,
+    /// Steps executed so far.
+    pub steps: u64,
+}
+
+/// What happened; serialized as `{"<kind>": {...}}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventBody {
+    /// The request is valid and recorded.
+    Accepted {},
+    /// The job waits for its turn.
+    Queued {
+        /// Jobs before it.
+        ahead: u32,
+    },
+    /// The program is being run.
+    Executing {},
+    /// A segment was cut.
+    Planned {
+        /// Its index.
+        n: u32,
+    },
+    /// The program ended.
+    Executed {
+        /// Outputs, exit code, steps.
+        summary: ExecutionSummary,
+    },
+    /// A contribution was committed.
+    Contributed {
+        /// The segment's index.
+        n: u32,
+        /// Who made it.
+        worker: WorkerId,
+    },
+    /// The challenge was broadcast.
+    Challenged {},
+    /// A segment proof was committed; the aggregator folds from these.
+    Proof {
+        /// The segment's index.
+        n: u32,
+        /// Who made it.
+        worker: WorkerId,
+        /// The node.
+        node: ObjectRef,
+    },
+    /// The aggregator folded some more.
+    Folded {
+        /// The aggregator.
+        worker: WorkerId,
+        /// Its epoch.
+        epoch: u64,
+    },
+    /// Terminal: done.
+    Completed {
+        /// The final proof; none when only setup or execution was asked for.
+        proof: Option<ObjectRef>,
+        /// Outputs, exit code, steps; none when only setup was asked for.
+        summary: Option<ExecutionSummary>,
+        /// From acceptance to completion.
+        milliseconds: u64,
+    },
+    /// Terminal: failed.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+    /// Terminal: cancelled.
+    Cancelled {
+        /// Why.
+        failure: Failure,
+    },
+}
+
+impl EventBody {
+    /// Its kind, as in the subject.
+    pub const fn kind(&self) -> EventKind {
+        match self {
+            Self::Accepted {} => EventKind::Accepted,
+            Self::Queued { .. } => EventKind::Queued,
+            Self::Executing {} => EventKind::Executing,
+            Self::Planned { .. } => EventKind::Planned,
+            Self::Executed { .. } => EventKind::Executed,
+            Self::Contributed { .. } => EventKind::Contributed,
+            Self::Challenged {} => EventKind::Challenged,
+            Self::Proof { .. } => EventKind::Proof,
+            Self::Folded { .. } => EventKind::Folded,
+            Self::Completed { .. } => EventKind::Completed,
+            Self::Failed { .. } => EventKind::Failed,
+            Self::Cancelled { .. } => EventKind::Cancelled,
+        }
+    }
+}
+
+impl Event {
+    /// Its kind, as in the subject.
+    pub const fn kind(&self) -> EventKind {
+        self.body.kind()
+    }
+
+    /// The subject it is published on.
+    pub fn subject(&self, prefix: &Prefix) -> String {
+        prefix.event(self.job, self.kind())
+    }
+
+    /// The message id: a replayed command stores nothing twice.
+    pub fn message_id(&self) -> String {
+        let n = match &self.body {
+            EventBody::Planned { n }
+            | EventBody::Contributed { n, .. }
+            | EventBody::Proof { n, .. } => u64::from(*n),
+            EventBody::Folded { .. } => u64::from(self.progress.folded),
+            EventBody::Queued { ahead } => u64::from(*ahead),
+            _ => 0,
+        };
+        format!("event.{}.{}.{n}", self.job, self.kind())
+    }
+}

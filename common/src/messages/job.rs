@@ -1,0 +1,161 @@
+//! The durable record of a job: all a coordinator needs to go on after a restart.
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use super::codec::Version;
+use super::event::Progress;
+use super::object::ObjectRef;
+use super::presence::ProgramKeys;
+use super::report::Failure;
+use super::request::JobRequest;
+use crate::ids::{JobId, WorkerId};
+use crate::subjects::RequestKind;
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Accepted, waiting for a worker.
+    Queued,
+    /// The program runs; segments are cut and contributed.
+    Executing,
+    /// The program ended; contributions are missing.
+    Contributing,
+    /// The challenge is out; segment proofs are missing.
+    Proving,
+    /// All segment proofs are there; the final proof is missing.
+    Folding,
+    /// Terminal: done.
+    Completed,
+    /// Terminal: failed.
+    Failed,
+    /// Terminal: cancelled.
+    Cancelled,
+}
+
+impl JobState {
+    /// Whether the job has ended.
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+
+    /// The state as it stands in messages and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Executing => "executing",
+            Self::Contributing => "contributing",
+            Self::Proving => "proving",
+            Self::Folding => "folding",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl std::fmt::Display for JobState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a run of the program gave.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutionSummary {
+    /// Steps.
+    pub steps: u64,
+    /// Segments.
+    pub segments: u32,
+    /// The program's exit code.
+    pub exit_code: u64,
+    /// The public outputs as the guest wrote them.
+    pub outputs: ByteBuf,
+    /// What the guest printed.
+    pub uart: ByteBuf,
+}
+
+/// One segment of a job.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentRecord {
+    /// The segment; none while only later ones have been reported.
+    pub segment: Option<ObjectRef>,
+    /// The steps it covers.
+    pub steps: u64,
+    /// How often its assignment was published.
+    pub attempt: u32,
+    /// Its contribution, once committed.
+    pub contribution: Option<ByteBuf>,
+    /// Who contributed it.
+    pub contributor: Option<WorkerId>,
+    /// Its proof, once committed.
+    pub node: Option<ObjectRef>,
+    /// Who proved it.
+    pub prover: Option<WorkerId>,
+    /// Reported failures of attempts, newest last.
+    pub failures: Vec<Failure>,
+}
+
+/// When each phase was reached, in milliseconds since the Unix epoch; 0 is not yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Timings {
+    /// The request was accepted.
+    pub accepted_ms: u64,
+    /// The first report came.
+    pub started_ms: u64,
+    /// The program ended.
+    pub executed_ms: u64,
+    /// The last contribution was committed and the challenge derived.
+    pub challenged_ms: u64,
+    /// The last segment proof was committed.
+    pub proven_ms: u64,
+    /// The job ended.
+    pub ended_ms: u64,
+}
+
+/// A job, in the bucket `jobs` under its id; changed only by compare-and-swap on the entry's revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// Schema version.
+    pub v: Version,
+    /// The job.
+    pub job: JobId,
+    /// What was asked for.
+    pub goal: RequestKind,
+    /// The request, with the coordinator's defaults filled in.
+    pub request: JobRequest,
+    /// Where it stands.
+    pub state: JobState,
+    /// Counters, as in events.
+    pub progress: Progress,
+    /// The program's keys, once known.
+    pub keys: Option<ProgramKeys>,
+    /// Per segment, by index.
+    pub segments: Vec<SegmentRecord>,
+    /// What the run gave, once it ended.
+    pub execution: Option<ExecutionSummary>,
+    /// The public values the challenge binds; the prover's encoding.
+    pub public_values: Option<ByteBuf>,
+    /// The verifying key's digest as the prover encodes it.
+    pub verifying_key: Option<ByteBuf>,
+    /// The global challenge, once derived; the prover's encoding.
+    pub challenge: Option<ByteBuf>,
+    /// The newest aggregator's epoch seen.
+    pub epoch: u64,
+    /// How often the plan was published.
+    pub plan_attempt: u32,
+    /// How many fold assignments were published.
+    pub fold_assignments: u32,
+    /// The final proof.
+    pub proof: Option<ObjectRef>,
+    /// Why it ended without one.
+    pub failure: Option<Failure>,
+    /// When each phase was reached.
+    pub timings: Timings,
+    /// Reports dropped because their result was already committed.
+    pub late_reports: u32,
+    /// After a terminal state: purging and deleting are done.
+    pub cleaned: bool,
+}

@@ -1,0 +1,357 @@
+//! Results and failures, worker to coordinator.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use thiserror::Error;
+
+use super::codec::{CodecError, Version, decode, encode};
+use super::object::ObjectRef;
+use super::presence::ProgramKeys;
+use crate::ids::{Digest, JobId, ProgramId, WorkerId};
+use crate::subjects::{Phase, Prefix};
+
+/// The program's keys are in the object store and in `programs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetupDone {
+    /// Schema version.
+    pub v: Version,
+    /// The job.
+    pub job: JobId,
+    /// Who did it.
+    pub worker: WorkerId,
+    /// The program.
+    pub program: ProgramId,
+    /// Its keys.
+    pub keys: ProgramKeys,
+    /// How long it took; 0 when the keys were already there.
+    pub milliseconds: u64,
+}
+
+/// A segment was cut and is in the object store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// Schema version.
+    pub v: Version,
+    /// The job.
+    pub job: JobId,
+    /// The segment's index.
+    pub n: u32,
+    /// Who cut it.
+    pub worker: WorkerId,
+    /// The segment.
+    pub segment: ObjectRef,
+    /// The steps it covers.
+    pub steps: u64,
+    /// The program's keys: what its assignment needs, so that the coordinator looks nothing up.
+    pub keys: ProgramKeys,
+}
+
+/// The program ended; all segments are cut.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Executed {
+    /// Schema version.
+    pub v: Version,
+    /// The job.
+    pub job: JobId,
+    /// Who ran it.
+    pub worker: WorkerId,
+    /// The number of segments.
+    pub segments: u32,
+    /// The number of steps.
+    pub steps: u64,
+    /// The program's exit code.
+    pub exit_code: u64,
+    /// The public outputs as the guest wrote them, for people and clients.
+    pub outputs: ByteBuf,
+    /// The public values the challenge binds (outputs and exit code among them); the prover's encoding.
+    pub public_values: ByteBuf,
+    /// What the guest printed, cut at a size the coordinator can store.
+    pub uart: ByteBuf,
+    /// The verifying key's digest as the prover encodes it; binds the challenge.
+    pub verifying_key: ByteBuf,
+    /// The program's keys.
+    pub keys: ProgramKeys,
+    /// How long the execution took.
+    pub milliseconds: u64,
+}
+
+/// A segment's contribution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contribution {
+    /// Schema version.
+    pub v: Version,
+    /// The job.
+    pub job: JobId,
+    /// The segment's index.
+    pub n: u32,
+    /// Who made it.
+    pub worker: WorkerId,
+    /// Which delivery of the assignment: the coordinator's attempt plus JetStream's redeliveries.
+    pub attempt: u32,
+    /// The contribution; the prover's encoding.
+    pub contribution: ByteBuf,
+    /// How long it took.
+    pub milliseconds: u64,
+}
+
+/// A segment's proof is in the object store, as a leaf of the aggregation tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// Schema version.
+    pub v: Version,
+    /// The job.
+    pub job: JobId,
+    /// The segment's index.
+    pub n: u32,
+    /// Who made it.
+    pub worker: WorkerId,
+    /// Which delivery of the assignment.
+    pub attempt: u32,
+    /// The node.
+    pub node: ObjectRef,
+    /// Digest of the challenge it was proven under: a proof for another challenge is of no use.
+    pub challenge: Digest,
+    /// How long it took.
+    pub milliseconds: u64,
+}
+
+/// The aggregator folded some more. Progress only: losing one costs nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Folded {
+    /// Schema version.
+    pub v: Version,
+    /// The job.
+    pub job: JobId,
+    /// The aggregator.
+    pub worker: WorkerId,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Folds done so far, of `segments - 1`.
+    pub folded: u32,
+}
+
+/// The final proof is in the object store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Final {
+    /// Schema version.
+    pub v: Version,
+    /// The job.
+    pub job: JobId,
+    /// The aggregator.
+    pub worker: WorkerId,
+    /// Its epoch; a stale one is refused.
+    pub epoch: u64,
+    /// The final proof, verified by the aggregator.
+    pub proof: ObjectRef,
+    /// How long aggregation took, from election on.
+    pub milliseconds: u64,
+}
+
+/// Something failed for good: the job cannot succeed, or this attempt of a unit could not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// Schema version.
+    pub v: Version,
+    /// The job.
+    pub job: JobId,
+    /// Which delivery of the assignment.
+    pub attempt: u32,
+    /// What failed, where.
+    pub failure: Failure,
+}
+
+/// Whose fault a failure is, which decides whether trying again can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The request, the ELF or the input is not usable.
+    Input,
+    /// The guest trapped or exceeded its step limit.
+    Execution,
+    /// The job exceeded its time.
+    Timeout,
+    /// Someone cancelled it.
+    Cancelled,
+    /// A defect or a lost resource of the cluster.
+    Internal,
+}
+
+impl FailureKind {
+    /// The kind as it stands in messages and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Execution => "execution",
+            Self::Timeout => "timeout",
+            Self::Cancelled => "cancelled",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl std::fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A typed failure: the terminal outcome a user reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[error("{kind} failure: {message}")]
+pub struct Failure {
+    /// Whose fault it is.
+    pub kind: FailureKind,
+    /// What happened; lower case, specific.
+    pub message: String,
+    /// Who found out; none is the coordinator.
+    pub worker: Option<WorkerId>,
+    /// In which phase.
+    pub phase: Option<Phase>,
+    /// On which segment.
+    pub segment: Option<u32>,
+}
+
+impl Failure {
+    /// A failure found outside any phase.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            worker: None,
+            phase: None,
+            segment: None,
+        }
+    }
+}
+
+/// Any report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)] // each holds the struct of its name
+pub enum Report {
+    Setup(SetupDone),
+    Planned(Planned),
+    Executed(Executed),
+    Contribution(Contribution),
+    Proof(Proof),
+    Folded(Folded),
+    Final(Final),
+    Failed(Failed),
+}
+
+impl Report {
+    /// Reads the report of this phase.
+    ///
+    /// # Errors
+    /// [`CodecError`] as [`decode`].
+    pub fn decode(phase: Phase, payload: &[u8]) -> Result<Self, CodecError> {
+        Ok(match phase {
+            Phase::Setup => Self::Setup(decode(payload)?),
+            Phase::Planned => Self::Planned(decode(payload)?),
+            Phase::Executed => Self::Executed(decode(payload)?),
+            Phase::Contribution => Self::Contribution(decode(payload)?),
+            Phase::Proof => Self::Proof(decode(payload)?),
+            Phase::Folded => Self::Folded(decode(payload)?),
+            Phase::Final => Self::Final(decode(payload)?),
+            Phase::Failed => Self::Failed(decode(payload)?),
+        })
+    }
+
+    /// Writes it as MessagePack.
+    ///
+    /// # Errors
+    /// [`CodecError`] as [`encode`].
+    pub fn encode(&self) -> Result<Bytes, CodecError> {
+        match self {
+            Self::Setup(message) => encode(message),
+            Self::Planned(message) => encode(message),
+            Self::Executed(message) => encode(message),
+            Self::Contribution(message) => encode(message),
+            Self::Proof(message) => encode(message),
+            Self::Folded(message) => encode(message),
+            Self::Final(message) => encode(message),
+            Self::Failed(message) => encode(message),
+        }
+    }
+
+    /// Its phase.
+    pub const fn phase(&self) -> Phase {
+        match self {
+            Self::Setup(_) => Phase::Setup,
+            Self::Planned(_) => Phase::Planned,
+            Self::Executed(_) => Phase::Executed,
+            Self::Contribution(_) => Phase::Contribution,
+            Self::Proof(_) => Phase::Proof,
+            Self::Folded(_) => Phase::Folded,
+            Self::Final(_) => Phase::Final,
+            Self::Failed(_) => Phase::Failed,
+        }
+    }
+
+    /// Its job.
+    pub const fn job(&self) -> JobId {
+        match self {
+            Self::Setup(message) => message.job,
+            Self::Planned(message) => message.job,
+            Self::Executed(message) => message.job,
+            Self::Contribution(message) => message.job,
+            Self::Proof(message) => message.job,
+            Self::Folded(message) => message.job,
+            Self::Final(message) => message.job,
+            Self::Failed(message) => message.job,
+        }
+    }
+
+    /// Its number within job and phase: the segment, the folds done, or 0.
+    pub fn n(&self) -> u32 {
+        match self {
+            Self::Planned(message) => message.n,
+            Self::Contribution(message) => message.n,
+            Self::Proof(message) => message.n,
+            Self::Folded(message) => message.folded,
+            Self::Failed(message) => message.failure.segment.unwrap_or(0),
+            Self::Setup(_) | Self::Executed(_) | Self::Final(_) => 0,
+        }
+    }
+
+    /// The worker that posted it; a failure need not name one.
+    pub const fn worker(&self) -> Option<WorkerId> {
+        match self {
+            Self::Setup(message) => Some(message.worker),
+            Self::Planned(message) => Some(message.worker),
+            Self::Executed(message) => Some(message.worker),
+            Self::Contribution(message) => Some(message.worker),
+            Self::Proof(message) => Some(message.worker),
+            Self::Folded(message) => Some(message.worker),
+            Self::Final(message) => Some(message.worker),
+            Self::Failed(message) => message.failure.worker,
+        }
+    }
+
+    /// The subject it is published on.
+    pub fn subject(&self, prefix: &Prefix) -> String {
+        prefix.report(self.job(), self.phase(), self.n())
+    }
+
+    /// The message id. It names the worker: the same result from two workers is two messages, for the first may turn
+    /// out invalid; the coordinator commits one of them.
+    pub fn message_id(&self) -> String {
+        let worker = self
+            .worker()
+            .map_or_else(|| "none".to_owned(), |id| id.to_string());
+        let attempt = match self {
+            Self::Contribution(message) => u64::from(message.attempt),
+            Self::Proof(message) => u64::from(message.attempt),
+            Self::Failed(message) => u64::from(message.attempt),
+            Self::Folded(message) => message.epoch,
+            Self::Final(message) => message.epoch,
+            Self::Setup(_) | Self::Planned(_) | Self::Executed(_) => 0,
+        };
+        format!(
+            "report.{}.{}.{}.{worker}.{attempt}",
+            self.job(),
+            self.phase(),
+            self.n()
+        )
+    }
+}

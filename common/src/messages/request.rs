@@ -1,0 +1,104 @@
+//! What clients ask for.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::codec::Version;
+use super::object::{ObjectRef, ObjectScope};
+use crate::ids::{JobId, ProgramId};
+
+/// Smallest segment a job may ask for, as log2 of its steps.
+pub const MIN_LOG_SEGMENT_STEPS: u8 = 10;
+/// Largest segment a job may ask for, as log2 of its steps.
+pub const MAX_LOG_SEGMENT_STEPS: u8 = 24;
+
+/// A job: what to run, on what. Which of setup, execute, prove is in the subject.
+///
+/// A person may publish one by hand as JSON, so what is not known here is refused rather than ignored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobRequest {
+    /// Schema version.
+    #[serde(default)]
+    pub v: Version,
+    /// Chosen by the client; also the message id, so that a request published twice is one job.
+    pub job: JobId,
+    /// The program; its ELF is already in the object store.
+    pub program: ProgramId,
+    /// The input, already in the object store; none is an empty input.
+    #[serde(default)]
+    pub input: Option<ObjectRef>,
+    /// How to run and prove it.
+    #[serde(default)]
+    pub params: JobParams,
+    /// Who asks; shown to operators, means nothing to the cluster.
+    #[serde(default)]
+    pub client: String,
+}
+
+/// Options of a job; what is not set is the coordinator's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JobParams {
+    /// log2 of the steps of a segment.
+    pub log_segment_steps: Option<u8>,
+    /// Steps after which the program is stopped and the job fails.
+    pub max_steps: Option<u64>,
+    /// Seconds after which the job fails.
+    pub timeout_seconds: Option<u64>,
+}
+
+/// A request that decodes but cannot be served.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RequestError {
+    /// A parameter outside its range.
+    #[error("{field} is {value}: expected {expected}")]
+    OutOfRange {
+        /// The field's name.
+        field: &'static str,
+        /// What it holds.
+        value: u64,
+        /// Its range.
+        expected: String,
+    },
+    /// The input names an object of another kind.
+    #[error("input {key} is not an input object: expected input/<digest>")]
+    Input {
+        /// The key given.
+        key: String,
+    },
+}
+
+impl JobRequest {
+    /// Checks ranges.
+    ///
+    /// # Errors
+    /// [`RequestError`] naming the field and its range.
+    pub fn validate(&self) -> Result<(), RequestError> {
+        let out_of_range = |field, value, expected: String| {
+            Err(RequestError::OutOfRange {
+                field,
+                value,
+                expected,
+            })
+        };
+        if let Some(log) = self.params.log_segment_steps
+            && !(MIN_LOG_SEGMENT_STEPS..=MAX_LOG_SEGMENT_STEPS).contains(&log)
+        {
+            let expected = format!("{MIN_LOG_SEGMENT_STEPS} to {MAX_LOG_SEGMENT_STEPS}");
+            return out_of_range("params.log_segment_steps", log.into(), expected);
+        }
+        if self.params.max_steps == Some(0) {
+            return out_of_range("params.max_steps", 0, "at least 1".to_owned());
+        }
+        if self.params.timeout_seconds == Some(0) {
+            return out_of_range("params.timeout_seconds", 0, "at least 1".to_owned());
+        }
+        match &self.input {
+            Some(input) if input.key.scope != ObjectScope::Input => Err(RequestError::Input {
+                key: input.key.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
