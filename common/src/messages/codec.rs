@@ -124,6 +124,7 @@ messages! {
     super::Cancel => "cancel",
     super::Event => "event",
     super::JobRecord => "job record",
+    super::SegmentRecord => "segment record",
     super::WorkerPresence => "worker presence",
     super::ProgramEntry => "program entry",
 }

@@ -76,14 +76,16 @@ pub struct ExecutionSummary {
     pub uart: ByteBuf,
 }
 
-/// One segment of a job.
+/// One segment of a job, in the bucket `jobs` under `<job>.<n>` (docs/decisions/0010-job-records.md).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentRecord {
+    /// Schema version.
+    pub v: Version,
     /// The segment; none while only later ones have been reported.
     pub segment: Option<ObjectRef>,
     /// The steps it covers.
     pub steps: u64,
-    /// How often its assignment was published.
+    /// The attempt its newest assignment carries; deliveries count up from it.
     pub attempt: u32,
     /// Its contribution, once committed.
     pub contribution: Option<ByteBuf>,
@@ -132,7 +134,8 @@ pub struct JobRecord {
     pub progress: Progress,
     /// The program's keys, once known.
     pub keys: Option<ProgramKeys>,
-    /// Per segment, by index.
+    /// Per segment, by index. Stored apart, so that the size of a job's record does not grow with its segments.
+    #[serde(skip)]
     pub segments: Vec<SegmentRecord>,
     /// What the run gave, once it ended.
     pub execution: Option<ExecutionSummary>,
@@ -144,10 +147,14 @@ pub struct JobRecord {
     pub challenge: Option<ByteBuf>,
     /// The newest aggregator's epoch seen.
     pub epoch: u64,
-    /// How often the plan was published.
+    /// The attempt the newest plan assignment carries; deliveries count up from it.
     pub plan_attempt: u32,
+    /// Reported failures of plan attempts, newest last.
+    pub plan_failures: Vec<Failure>,
     /// How many fold assignments were published.
     pub fold_assignments: u32,
+    /// Reported failures of aggregation, newest last.
+    pub fold_failures: Vec<Failure>,
     /// The final proof.
     pub proof: Option<ObjectRef>,
     /// Why it ended without one.
