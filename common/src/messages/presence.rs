@@ -1,6 +1,7 @@
 //! Who is there, and which programs are known.
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 use super::codec::Version;
 use super::object::ObjectRef;
@@ -85,6 +86,8 @@ pub struct ProgramEntry {
     pub backend: String,
     /// Its keys.
     pub keys: ProgramKeys,
+    /// The verifying key's digest as the prover encodes it; binds the challenge.
+    pub verifying_key: ByteBuf,
     /// Who derived them.
     pub worker: WorkerId,
     /// How long it took.
