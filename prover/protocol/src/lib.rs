@@ -1,30 +1,23 @@
-//! The small part of the proof protocol the coordinator needs: contributions root and global challenge.
+//! The small part of the proof protocol the coordinator needs: contributions, their root, the global challenge.
 //!
-//! docs/machine.md describes the states; `../../../docs/protocol.md` the transcript.
+//! `docs/protocol.md` describes the whole protocol.
 #![forbid(unsafe_code)]
 
-use serde::{Deserialize, Serialize};
+mod challenge;
+mod contribution;
+mod tree;
+
+pub use challenge::{CHALLENGE_GRINDING_BITS, GlobalChallenge, PublicValues, SealedChallenge, global_challenge};
+pub use contribution::{ABSENT, Contribution, MAX_SEGMENTS, TABLES, check_chain, check_contribution};
+pub use tree::{Digest, contributions_root, fold_order, join, leaf};
 
 /// Number of 32-bit public outputs of a job.
-pub const OUTPUT_COUNT: usize = 64;
-
-/// What a finished execution makes public; bound into the global challenge.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PublicValues {
-    /// The public outputs, [`OUTPUT_COUNT`] words of 32 bits.
-    pub outputs: Vec<u32>,
-    /// Register a0 at the end.
-    pub exit_code: u64,
-}
-
-/// The global challenge: 32 bytes from which every segment draws the challenges of the global bus.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GlobalChallenge(pub [u8; 32]);
+pub const OUTPUT_COUNT: usize = zisk_machine::memory_map::OUTPUT_COUNT;
 
 /// What is wrong with a contribution or a set of them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
-    /// The bytes are not a contribution of this version.
+    /// The bytes are not a contribution to this segment.
     #[error("contribution {index}: {reason}")]
     Malformed {
         /// Segment index it was posted for.
@@ -32,7 +25,7 @@ pub enum ProtocolError {
         /// What is wrong.
         reason: String,
     },
-    /// The contributions do not form one chain of segments.
+    /// The contributions do not form one chain of segments from entry to halt.
     #[error("contributions do not chain at segment {index}: {reason}")]
     Chain {
         /// Where the chain breaks.
@@ -40,18 +33,7 @@ pub enum ProtocolError {
         /// What differs.
         reason: String,
     },
-}
-
-/// Checks the form of a contribution posted for segment `index`.
-pub fn check_contribution(_index: u32, _contribution: &[u8]) -> Result<(), ProtocolError> {
-    todo!("lead writes this")
-}
-
-/// Derives the global challenge from the verifying key's digest, all contributions in index order and the public values.
-pub fn global_challenge(
-    _verifying_key_digest: &[u8; 32],
-    _contributions: &[Vec<u8>],
-    _public: &PublicValues,
-) -> Result<GlobalChallenge, ProtocolError> {
-    todo!("lead writes this")
+    /// The public values have the wrong shape.
+    #[error("public values: {0}")]
+    PublicValues(String),
 }
