@@ -1,0 +1,186 @@
+//! What the state machine asks to be done, and what a record still owes.
+
+use zisk_common::messages::{
+    Assignment, ByteBuf, Cancel, Challenge, Event, EventBody, Failed, FailureKind, FoldAssignment,
+    JobRecord, JobState, PlanAssignment, SegmentAssignment, Version,
+};
+use zisk_common::subjects::RequestKind;
+
+/// Something to do once the record it follows from is committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Put a unit of work on the bus.
+    Assign(Assignment),
+    /// Broadcast the challenge.
+    Challenge(Challenge),
+    /// Tell workers to drop the job.
+    Cancel(Cancel),
+    /// Tell watchers.
+    Publish(Event),
+    /// Keep what failed for good where operators find it.
+    Dead(Failed),
+    /// Purge the job's subjects and delete its segments and nodes, then feed
+    /// [`Input::Cleaned`](super::Input::Cleaned).
+    CleanUp,
+}
+
+/// An event of the job, with its counters.
+pub(super) fn event(record: &JobRecord, at_ms: u64, body: EventBody) -> Event {
+    Event {
+        v: Version::default(),
+        job: record.job,
+        at_ms,
+        progress: record.progress,
+        body,
+    }
+}
+
+/// The plan's assignment.
+pub(super) fn plan(record: &JobRecord) -> Assignment {
+    Assignment::Plan(PlanAssignment {
+        v: Version::default(),
+        job: record.job,
+        attempt: record.plan_attempt,
+        goal: record.goal,
+        program: record.request.program,
+        input: record.request.input,
+        params: record.request.params.clone(),
+    })
+}
+
+/// Segment `n`'s assignment, once it is cut.
+pub(super) fn segment(record: &JobRecord, n: u32) -> Option<Assignment> {
+    let state = record.segments.get(n as usize)?;
+    Some(Assignment::Segment(SegmentAssignment {
+        v: Version::default(),
+        job: record.job,
+        n,
+        attempt: state.attempt,
+        program: record.request.program,
+        keys: record.keys?,
+        segment: state.segment?,
+        params: record.request.params.clone(),
+    }))
+}
+
+/// The newest fold assignment, once there is a challenge.
+pub(super) fn fold(record: &JobRecord) -> Option<Assignment> {
+    Some(Assignment::Fold(FoldAssignment {
+        v: Version::default(),
+        job: record.job,
+        n: record.fold_assignments.checked_sub(1)?,
+        attempt: 1,
+        program: record.request.program,
+        keys: record.keys?,
+        segments: record.progress.segments?,
+        challenge: record.challenge.clone()?,
+    }))
+}
+
+/// The challenge's broadcast, once it is derived.
+pub(super) fn challenge(record: &JobRecord) -> Option<Challenge> {
+    Some(Challenge {
+        v: Version::default(),
+        job: record.job,
+        challenge: record.challenge.clone()?,
+        segments: record.progress.segments?,
+    })
+}
+
+/// The event of segment `n`'s committed proof.
+pub(super) fn proof_event(record: &JobRecord, n: u32, at_ms: u64) -> Option<Event> {
+    let state = record.segments.get(n as usize)?;
+    let body = EventBody::Proof {
+        n,
+        worker: state.prover?,
+        node: state.node?,
+    };
+    Some(event(record, at_ms, body))
+}
+
+/// What the record owes: everything that a coordinator which died after committing it may not have done. A superset;
+/// what is on the bus already need not be put there again.
+///
+/// Events that only show progress are not owed: each carries the counters, so the next one makes up for a lost one.
+pub fn outstanding(record: &JobRecord, at_ms: u64) -> Vec<Command> {
+    if record.state.is_terminal() {
+        return if record.cleaned {
+            Vec::new()
+        } else {
+            terminal(record)
+        };
+    }
+    let mut commands = Vec::new();
+    let plan_owed = match record.goal {
+        RequestKind::Setup => record.keys.is_none(),
+        RequestKind::Execute | RequestKind::Prove => record.execution.is_none(),
+    };
+    if plan_owed {
+        commands.push(Command::Assign(plan(record)));
+    }
+    commands.extend(challenge(record).map(Command::Challenge));
+    for (n, state) in (0u32..).zip(&record.segments) {
+        if state.node.is_some() {
+            commands.extend(proof_event(record, n, at_ms).map(Command::Publish));
+        } else {
+            commands.extend(segment(record, n).map(Command::Assign));
+        }
+    }
+    commands
+}
+
+/// What ends a job on the bus.
+pub(super) fn terminal(record: &JobRecord) -> Vec<Command> {
+    let mut commands = Vec::new();
+    if let Some(failure) = &record.failure {
+        commands.push(Command::Cancel(Cancel {
+            v: Version::default(),
+            job: record.job,
+            kind: failure.kind,
+            message: failure.message.clone(),
+        }));
+        if failure.kind == FailureKind::Internal {
+            let attempt = failure
+                .segment
+                .and_then(|n| record.segments.get(n as usize))
+                .map_or(record.plan_attempt, |state| state.attempt);
+            let failure = failure.clone();
+            let failed = Failed {
+                v: Version::default(),
+                job: record.job,
+                attempt,
+                failure,
+            };
+            commands.push(Command::Dead(failed));
+        }
+    }
+    commands.extend(
+        terminal_body(record)
+            .map(|body| Command::Publish(event(record, record.timings.ended_ms, body))),
+    );
+    commands.push(Command::CleanUp);
+    commands
+}
+
+fn terminal_body(record: &JobRecord) -> Option<EventBody> {
+    let timings = &record.timings;
+    match record.state {
+        JobState::Completed => Some(EventBody::Completed {
+            proof: record.proof,
+            summary: record.execution.clone(),
+            milliseconds: timings.ended_ms.saturating_sub(timings.accepted_ms),
+        }),
+        JobState::Failed => Some(EventBody::Failed {
+            failure: record.failure.clone()?,
+        }),
+        JobState::Cancelled => Some(EventBody::Cancelled {
+            failure: record.failure.clone()?,
+        }),
+        _ => None,
+    }
+}
+
+/// The challenge as reports name it.
+pub(super) fn challenge_digest(challenge: &ByteBuf) -> zisk_common::ids::Digest {
+    zisk_common::ids::Digest::of(challenge)
+}

@@ -1,0 +1,117 @@
+//! Failed attempts: which unit of work failed, and whether trying again can help.
+
+use zisk_common::messages::{Failed, Failure, FailureKind};
+use zisk_common::subjects::Phase;
+
+use super::MAX_ATTEMPTS;
+use super::command::{self, Command};
+use super::transition::{Step, Verdict};
+
+/// A unit of work.
+enum Unit {
+    Plan,
+    Segment(u32),
+    Fold,
+}
+
+impl Step<'_> {
+    pub(super) fn failed(&mut self, report: Failed) -> Verdict {
+        let failure = report.failure;
+        let unit = match (failure.segment, failure.phase) {
+            (Some(n), _) => Unit::Segment(n),
+            (None, Some(Phase::Folded | Phase::Final)) => Unit::Fold,
+            (None, Some(Phase::Contribution | Phase::Proof)) => {
+                return Verdict::Refused("a segment's failure that names no segment".to_owned());
+            }
+            (
+                None,
+                None | Some(Phase::Setup | Phase::Planned | Phase::Executed | Phase::Failed),
+            ) => Unit::Plan,
+        };
+        match unit {
+            Unit::Plan => self.plan_failed(report.attempt, failure),
+            Unit::Segment(n) => self.segment_failed(n, report.attempt, failure),
+            Unit::Fold => self.fold_failed(failure),
+        }
+    }
+
+    fn plan_failed(&mut self, attempt: u32, failure: Failure) -> Verdict {
+        if self.record.execution.is_some() || attempt < self.record.plan_attempt {
+            return Verdict::Duplicate;
+        }
+        self.record.plan_failures.push(failure.clone());
+        if is_final(&failure) {
+            self.fail(failure);
+        } else if self.record.plan_failures.len() >= MAX_ATTEMPTS {
+            self.give_up("planning", failure);
+        } else {
+            self.record.plan_attempt = attempt.saturating_add(1);
+            self.commands
+                .push(Command::Assign(command::plan(self.record)));
+        }
+        Verdict::Applied
+    }
+
+    /// Counts a failed attempt at segment `n` and has it tried again, or ends the job.
+    pub(super) fn segment_failed(&mut self, n: u32, attempt: u32, failure: Failure) -> Verdict {
+        let Some(state) = self
+            .record
+            .segments
+            .get_mut(n as usize)
+            .filter(|state| state.segment.is_some())
+        else {
+            return Verdict::Refused(format!("segment {n} is not cut"));
+        };
+        // A failure of an attempt that has been replaced says nothing about the one under way.
+        if state.node.is_some() || attempt < state.attempt {
+            return Verdict::Duplicate;
+        }
+        state.failures.push(failure.clone());
+        self.segment = Some(n);
+        if is_final(&failure) {
+            self.fail(failure);
+        } else if state.failures.len() >= MAX_ATTEMPTS {
+            self.give_up(&format!("segment {n}"), failure);
+        } else {
+            state.attempt = attempt.saturating_add(1);
+            self.assign_segment(n);
+        }
+        Verdict::Applied
+    }
+
+    fn fold_failed(&mut self, failure: Failure) -> Verdict {
+        if self.record.progress.proven == 0 {
+            return Verdict::Refused("there is nothing to fold yet".to_owned());
+        }
+        // Aggregation has no attempt numbers of its own; the same text from the same worker is the same failure.
+        if self.record.fold_failures.contains(&failure) {
+            return Verdict::Duplicate;
+        }
+        self.record.fold_failures.push(failure.clone());
+        if is_final(&failure) {
+            self.fail(failure);
+        } else if self.record.fold_failures.len() >= MAX_ATTEMPTS {
+            self.give_up("aggregation", failure);
+        } else {
+            self.assign_fold();
+        }
+        Verdict::Applied
+    }
+
+    fn give_up(&mut self, what: &str, last: Failure) {
+        let message = format!(
+            "{what} failed {MAX_ATTEMPTS} times, at last: {}",
+            last.message
+        );
+        self.fail(Failure {
+            kind: FailureKind::Internal,
+            message,
+            ..last
+        });
+    }
+}
+
+/// Whether the same work would fail again on any worker.
+fn is_final(failure: &Failure) -> bool {
+    matches!(failure.kind, FailureKind::Input | FailureKind::Execution)
+}

@@ -1,0 +1,30 @@
+//! The job state machine: inputs in, a changed record and commands out. No I/O and no clock; time comes with each input.
+//!
+//! A job's record is a [`JobRecord`](zisk_common::messages::JobRecord). Nothing that follows from it is stored, so a
+//! coordinator that reads it back owes exactly what [`outstanding`] says and goes on from there. Commands are idempotent:
+//! running one twice changes nothing that running it once did not.
+
+mod accept;
+mod command;
+mod failure;
+mod protocol;
+mod report;
+mod transition;
+
+pub use accept::{Defaults, accept, refuse};
+pub use command::{Command, outstanding};
+pub use protocol::Protocol;
+pub use transition::{Input, Transition, Verdict, apply};
+
+/// Failed attempts of one unit of work after which the job fails.
+pub const MAX_ATTEMPTS: usize = 3;
+
+/// Most segments of a job; bounds what a worker that reports nonsense can make the coordinator allocate.
+pub const MAX_SEGMENTS: u32 = 1 << 16;
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! Whatever order reports come in, however often, and wherever the coordinator is killed: one terminal state.
+
+use proptest::prelude::*;
+use zisk_common::messages::{FailureKind, JobRecord, SegmentRecord, decode, encode};
+use zisk_common::subjects::{Phase, RequestKind};
+
+use super::fixtures::*;
+use super::*;
+
+/// The record as another process reads it back.
+fn restarted(record: &JobRecord) -> JobRecord {
+    let mut copy: JobRecord = decode(&encode(record).unwrap()).unwrap();
+    let segment = |state: &SegmentRecord| decode(&encode(state).unwrap()).unwrap();
+    copy.segments = record.segments.iter().map(segment).collect();
+    copy
+}
+
+/// Honest reports, wrong reports, elections, time, cancellation: by number.
+fn input(world: &World, choice: u8, n: u32, epoch: u64) -> Input {
+    let segments = 3;
+    let challenge = World::honest_challenge(segments);
+    let failed = |kind, phase, segment| world.failed(kind, phase, segment, 1 + (epoch as u32 % 4));
+    Input::Report(match choice {
+        0 => world.setup(),
+        1..=3 => world.planned(n),
+        4 | 5 => world.executed(segments, 0),
+        6..=9 => world.contribution(n, &honest_contribution(n)),
+        10..=13 => world.proof(n, &challenge),
+        14 | 15 => world.last(epoch),
+        16 => failed(FailureKind::Internal, Phase::Proof, Some(n)),
+        17 => failed(FailureKind::Internal, Phase::Executed, None),
+        18 => failed(FailureKind::Internal, Phase::Final, None),
+        19 => world.contribution(n, b"malformed"),
+        20 => world.proof(n, b"another challenge"),
+        21 => {
+            return Input::Elected {
+                worker: world.worker,
+                epoch,
+            };
+        }
+        22 => return Input::LeaseLost,
+        23 => return Input::Tick,
+        24 => return Input::Cleaned,
+        25 => failed(FailureKind::Execution, Phase::Executed, None),
+        _ => {
+            return Input::Cancel {
+                message: "by its client".to_owned(),
+            };
+        }
+    })
+}
+
+/// What must hold in every record.
+fn check(record: &JobRecord) {
+    let count = |f: fn(&SegmentRecord) -> bool| {
+        record.segments.iter().filter(|state| f(state)).count() as u32
+    };
+    let progress = record.progress;
+    assert_eq!(progress.planned, count(|state| state.segment.is_some()));
+    assert_eq!(
+        progress.contributed,
+        count(|state| state.contribution.is_some())
+    );
+    assert_eq!(progress.proven, count(|state| state.node.is_some()));
+    let outcomes = [record.failure.is_some(), record.proof.is_some()];
+    assert_eq!(
+        record.state.is_terminal(),
+        outcomes.contains(&true),
+        "{record:?}"
+    );
+    assert_ne!(outcomes, [true, true]);
+    if progress.proven > 0 {
+        assert!(record.challenge.is_some());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn one_terminal_state(choices in prop::collection::vec((0u8..25, 0u32..4, 1u64..6), 0..120), rude in 0u8..4) {
+        let mut world = World::new(RequestKind::Prove);
+        let mut outcome = None;
+        let mut terminal_events = 0;
+        let mut inputs: Vec<Input> = choices.iter().map(|&(choice, n, epoch)| input(&world, choice, n, epoch)).collect();
+        if rude == 0 {
+            inputs.push(input(&world, 25, 0, 1));
+        } else if rude == 1 {
+            inputs.push(input(&world, 26, 0, 1));
+        }
+        // Whatever happened before: the cluster delivers the rest, and the job ends.
+        inputs.extend(world.honest_run(3, 99));
+        for input in inputs {
+            world.apply(input);
+            check(&world.record);
+            terminal_events += world.commands.iter().filter(|command| {
+                matches!(command, Command::Publish(event) if event.kind().is_terminal())
+            }).count();
+            let now = world.record.state.is_terminal()
+                .then(|| (world.record.state, world.record.failure.clone(), world.record.proof));
+            if outcome.is_some() {
+                prop_assert_eq!(&outcome, &now);
+            }
+            outcome = now;
+        }
+        prop_assert!(outcome.is_some());
+        prop_assert_eq!(terminal_events, 1);
+    }
+
+    #[test]
+    fn a_restart_anywhere_changes_nothing(choices in prop::collection::vec((0u8..27, 0u32..4, 1u64..6), 0..120)) {
+        let mut world = World::new(RequestKind::Prove);
+        let mut other = World { record: world.record.clone(), commands: world.commands.clone(), ..World::new(RequestKind::Prove) };
+        other.worker = world.worker;
+        for (choice, n, epoch) in choices {
+            let next = input(&world, choice, n, epoch);
+            other.record = restarted(&other.record);
+            prop_assert_eq!(world.apply(next.clone()), other.apply(next));
+            prop_assert_eq!(&world.record, &other.record);
+            prop_assert_eq!(&world.commands, &other.commands);
+            prop_assert_eq!(outstanding(&world.record, 0), outstanding(&restarted(&world.record), 0));
+        }
+    }
+
+    #[test]
+    fn an_honest_run_in_any_causal_order_completes(seeds in prop::collection::vec(any::<u32>(), 64), repeats in 1usize..3) {
+        // Each report may come any time after the one it depends on, and more than once.
+        let mut world = World::new(RequestKind::Prove);
+        let challenge = World::honest_challenge(4);
+        let mut pool: Vec<Input> = (0..4).map(|n| world.planned(n)).chain([world.setup(), world.executed(4, 0)])
+            .map(Input::Report).collect();
+        let mut seeds = seeds.into_iter().cycle();
+        let mut broadcast = false;
+        while !pool.is_empty() {
+            let next = pool.swap_remove(seeds.next().unwrap_or(0) as usize % pool.len());
+            for _ in 0..repeats {
+                world.apply(next.clone());
+                for command in std::mem::take(&mut world.commands) {
+                    match command {
+                        Command::Assign(it) if it.kind() == zisk_common::subjects::AssignmentKind::Segment => {
+                            let contribution = world.contribution(it.n(), &honest_contribution(it.n()));
+                            pool.push(Input::Report(contribution));
+                        }
+                        Command::Challenge(_) => {
+                            prop_assert!(!broadcast);
+                            broadcast = true;
+                            pool.extend((0..4).map(|n| Input::Report(world.proof(n, &challenge))));
+                        }
+                        Command::Publish(event) if event.progress.proven == 4 => {
+                            pool.push(Input::Report(world.last(3)));
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        prop_assert_eq!(world.record.state, zisk_common::messages::JobState::Completed);
+    }
+}

@@ -1,0 +1,304 @@
+use zisk_common::ids::WorkerId;
+use zisk_common::messages::*;
+use zisk_common::subjects::{EventKind, Phase, RequestKind};
+
+use super::fixtures::*;
+use super::*;
+
+fn events(commands: &[Command]) -> Vec<EventKind> {
+    let kind = |command: &Command| match command {
+        Command::Publish(event) => Some(event.kind()),
+        _ => None,
+    };
+    commands.iter().filter_map(kind).collect()
+}
+
+fn assigned(commands: &[Command]) -> Vec<(String, u32, u32)> {
+    let assignment = |command: &Command| match command {
+        Command::Assign(it) => Some((it.kind().to_string(), it.n(), it.attempt())),
+        _ => None,
+    };
+    commands.iter().filter_map(assignment).collect()
+}
+
+fn proving(segments: u32) -> World {
+    let mut world = World::new(RequestKind::Prove);
+    let run = world.honest_run(segments, 1);
+    for input in run.into_iter().take(2 + 2 * segments as usize) {
+        assert_eq!(world.apply(input), Verdict::Applied);
+    }
+    assert_eq!(world.record.state, JobState::Proving);
+    world
+}
+
+#[test]
+fn an_honest_run_completes() {
+    let mut world = World::new(RequestKind::Prove);
+    assert_eq!(events(&world.commands), [EventKind::Accepted]);
+    assert_eq!(assigned(&world.commands), [("plan".to_owned(), 0, 1)]);
+    let mut seen = Vec::new();
+    let mut segments = Vec::new();
+    for input in world.honest_run(2, 7) {
+        assert_eq!(world.apply(input), Verdict::Applied);
+        seen.extend(events(&world.commands));
+        segments.extend(assigned(&world.commands));
+    }
+    use EventKind::*;
+    let expected = [
+        Executing,
+        Planned,
+        Planned,
+        Executed,
+        Contributed,
+        Contributed,
+        Challenged,
+        Proof,
+        Proof,
+        Completed,
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(
+        segments,
+        [("segment".to_owned(), 0, 1), ("segment".to_owned(), 1, 1)]
+    );
+    assert_eq!(world.record.state, JobState::Completed);
+    assert_eq!(world.commands.last(), Some(&Command::CleanUp));
+    assert_eq!(world.record.epoch, 7);
+    assert_eq!(world.apply(Input::Cleaned), Verdict::Applied);
+    assert_eq!(outstanding(&world.record, 0), []);
+}
+
+#[test]
+fn setup_and_execute_end_without_a_proof() {
+    let mut world = World::new(RequestKind::Setup);
+    let setup = world.setup();
+    assert_eq!(world.report(setup), Verdict::Applied);
+    assert_eq!(
+        (world.record.state, world.record.proof),
+        (JobState::Completed, None)
+    );
+
+    let mut world = World::new(RequestKind::Execute);
+    let (setup, executed) = (world.setup(), world.executed(0, 3));
+    world.report(setup);
+    assert_eq!(world.report(executed), Verdict::Applied);
+    assert_eq!(world.record.state, JobState::Completed);
+    assert_eq!(world.record.execution.as_ref().unwrap().exit_code, 3);
+}
+
+#[test]
+fn a_guest_that_exits_with_an_error_is_not_proven() {
+    let mut world = World::new(RequestKind::Prove);
+    let (planned, executed) = (world.planned(0), world.executed(1, 3));
+    world.report(planned);
+    world.report(executed);
+    let failure = world.record.failure.clone().unwrap();
+    assert_eq!(
+        (failure.kind, failure.message.as_str()),
+        (FailureKind::Execution, "guest exited with code 3")
+    );
+    assert!(
+        world
+            .commands
+            .iter()
+            .any(|command| matches!(command, Command::Cancel(_)))
+    );
+    assert_eq!(
+        events(&world.commands),
+        [EventKind::Executed, EventKind::Failed]
+    );
+}
+
+#[test]
+fn requests_out_of_range_fail_at_once_and_say_why() {
+    let mut request = World::new(RequestKind::Prove).record.request;
+    request.params.log_segment_steps = Some(99);
+    let (record, commands) = accept(RequestKind::Prove, request, &DEFAULTS, 5);
+    assert_eq!(record.state, JobState::Failed);
+    assert!(
+        record
+            .failure
+            .unwrap()
+            .message
+            .contains("log_segment_steps")
+    );
+    assert_eq!(events(&commands), [EventKind::Failed]);
+}
+
+#[test]
+fn results_are_committed_once() {
+    let mut world = proving(2);
+    let challenge = World::honest_challenge(2);
+    let (again, proof) = (
+        world.contribution(0, &honest_contribution(0)),
+        world.proof(0, &challenge),
+    );
+    assert_eq!(world.report(again), Verdict::Duplicate);
+    assert_eq!(world.report(proof.clone()), Verdict::Applied);
+    assert_eq!(world.report(proof), Verdict::Duplicate);
+    assert_eq!(world.record.late_reports, 2);
+    assert_eq!(world.record.progress.proven, 1);
+}
+
+#[test]
+fn a_contribution_that_differs_is_an_incident_that_names_the_worker() {
+    let mut world = proving(2);
+    let first = world.worker;
+    world.worker = WorkerId::random();
+    let other = world.contribution(0, b"other");
+    let Verdict::Incident(text) = world.report(other) else {
+        panic!("no incident")
+    };
+    assert!(
+        text.contains(&world.worker.to_string()) && text.contains(&first.to_string()),
+        "{text}"
+    );
+    let kept = world.record.segments[0].contribution.clone().unwrap();
+    assert_eq!(kept.into_vec(), honest_contribution(0));
+}
+
+#[test]
+fn a_malformed_contribution_costs_an_attempt() {
+    let mut world = World::new(RequestKind::Prove);
+    let (planned, bad) = (world.planned(0), world.contribution(0, b"malformed"));
+    world.report(planned);
+    assert!(matches!(world.report(bad), Verdict::Incident(_)));
+    assert_eq!(assigned(&world.commands), [("segment".to_owned(), 0, 2)]);
+}
+
+#[test]
+fn three_failed_attempts_end_the_job() {
+    let mut world = proving(1);
+    for attempt in 1..=2 {
+        let failed = world.failed(FailureKind::Internal, Phase::Proof, Some(0), attempt);
+        assert_eq!(world.report(failed.clone()), Verdict::Applied);
+        assert_eq!(
+            assigned(&world.commands),
+            [("segment".to_owned(), 0, attempt + 1)]
+        );
+        // The same failure delivered again is not another one.
+        assert_eq!(world.report(failed), Verdict::Duplicate);
+    }
+    let failed = world.failed(FailureKind::Internal, Phase::Proof, Some(0), 3);
+    world.report(failed);
+    let failure = world.record.failure.clone().unwrap();
+    assert_eq!(
+        (failure.kind, failure.segment),
+        (FailureKind::Internal, Some(0))
+    );
+    assert!(failure.message.contains("3 times"), "{failure}");
+    assert!(
+        world
+            .commands
+            .iter()
+            .any(|command| matches!(command, Command::Dead(_)))
+    );
+}
+
+#[test]
+fn a_trap_ends_the_job_at_once() {
+    let mut world = World::new(RequestKind::Prove);
+    let failed = world.failed(FailureKind::Execution, Phase::Executed, None, 1);
+    world.report(failed);
+    assert_eq!(
+        world.record.failure.as_ref().unwrap().kind,
+        FailureKind::Execution
+    );
+}
+
+#[test]
+fn contributions_without_a_challenge_end_the_job() {
+    let mut world = World::new(RequestKind::Prove);
+    for report in [
+        world.planned(0),
+        world.executed(1, 0),
+        world.contribution(0, b"unchained"),
+    ] {
+        world.report(report);
+    }
+    assert!(
+        world
+            .record
+            .failure
+            .unwrap()
+            .message
+            .contains("segments do not chain")
+    );
+}
+
+#[test]
+fn a_stale_aggregator_is_refused() {
+    let mut world = proving(1);
+    let proof = world.proof(0, &World::honest_challenge(1));
+    world.report(proof);
+    assert_eq!(
+        world.apply(Input::Elected {
+            worker: world.worker,
+            epoch: 5
+        }),
+        Verdict::Applied
+    );
+    assert_eq!(world.apply(Input::LeaseLost), Verdict::Applied);
+    assert_eq!(assigned(&world.commands), [("fold".to_owned(), 0, 1)]);
+    assert_eq!(
+        world.apply(Input::Elected {
+            worker: world.worker,
+            epoch: 9
+        }),
+        Verdict::Applied
+    );
+    let (stale, newest) = (world.last(5), world.last(9));
+    assert!(matches!(world.report(stale), Verdict::Refused(_)));
+    assert_eq!(world.report(newest), Verdict::Applied);
+    assert_eq!(world.record.state, JobState::Completed);
+}
+
+#[test]
+fn a_proof_under_another_challenge_is_proven_again() {
+    let mut world = proving(1);
+    let wrong = world.proof(0, b"another");
+    assert!(matches!(world.report(wrong), Verdict::Incident(_)));
+    assert_eq!(assigned(&world.commands), [("segment".to_owned(), 0, 2)]);
+}
+
+#[test]
+fn time_and_cancellation_end_a_job() {
+    let mut world = proving(1);
+    assert_eq!(world.apply(Input::Tick), Verdict::Idle);
+    world.at_ms = 1_000 + 100_000;
+    assert_eq!(world.apply(Input::Tick), Verdict::Applied);
+    let failure = world.record.failure.clone().unwrap();
+    assert_eq!(failure.kind, FailureKind::Timeout);
+    assert!(
+        failure.message.contains("contributed 1, proven 0 of 1"),
+        "{failure}"
+    );
+    assert_eq!(
+        world.apply(Input::Cancel {
+            message: "late".to_owned()
+        }),
+        Verdict::Idle
+    );
+
+    let mut world = proving(1);
+    world.apply(Input::Cancel {
+        message: "by its client".to_owned(),
+    });
+    assert_eq!(world.record.state, JobState::Cancelled);
+    assert_eq!(events(&world.commands), [EventKind::Cancelled]);
+}
+
+#[test]
+fn a_restarted_coordinator_owes_what_is_not_done() {
+    let mut world = proving(3);
+    let proof = world.proof(1, &World::honest_challenge(3));
+    world.report(proof);
+    let owed = outstanding(&world.record, 9);
+    let segment = |n| ("segment".to_owned(), n, 1);
+    assert_eq!(assigned(&owed), [segment(0), segment(2)]);
+    assert_eq!(events(&owed), [EventKind::Proof]);
+    assert!(
+        owed.iter()
+            .any(|command| matches!(command, Command::Challenge(_)))
+    );
+}

@@ -1,0 +1,261 @@
+//! One input, one step.
+
+use zisk_common::ids::WorkerId;
+use zisk_common::messages::{
+    ByteBuf, EventBody, Failure, FailureKind, JobRecord, JobState, Report,
+};
+use zisk_common::subjects::RequestKind;
+
+use super::command::{self, Command};
+use super::protocol::Protocol;
+
+/// Something that happened to a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A worker's report.
+    Report(Report),
+    /// A worker holds the job's aggregator lease.
+    Elected {
+        /// Who.
+        worker: WorkerId,
+        /// The lease's revision at its creation.
+        epoch: u64,
+    },
+    /// Nobody holds the job's aggregator lease, and has not for long enough that somebody should be told to.
+    LeaseLost,
+    /// Somebody cancelled the job.
+    Cancel {
+        /// Why.
+        message: String,
+    },
+    /// Time passed.
+    Tick,
+    /// [`Command::CleanUp`] is done.
+    Cleaned,
+}
+
+/// What became of an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It changed the record, which must be committed before the commands are run.
+    Applied,
+    /// It changed the record, and shows that a worker is broken.
+    Incident(String),
+    /// Its result was committed before, or the job has ended.
+    Duplicate,
+    /// It cannot be right; dropped.
+    Refused(String),
+    /// Nothing to do.
+    Idle,
+}
+
+/// An input's effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    /// What became of it.
+    pub verdict: Verdict,
+    /// To be run, in order, after the commit.
+    pub commands: Vec<Command>,
+    /// The segment whose record changed.
+    pub segment: Option<u32>,
+}
+
+impl Transition {
+    /// Whether there is something to commit.
+    pub fn changed(&self) -> bool {
+        matches!(self.verdict, Verdict::Applied | Verdict::Incident(_))
+    }
+}
+
+/// Applies `input`, which happened at `at_ms`, to the job.
+pub fn apply(
+    record: &mut JobRecord,
+    input: Input,
+    at_ms: u64,
+    protocol: &dyn Protocol,
+) -> Transition {
+    let mut step = Step {
+        record,
+        at_ms,
+        protocol,
+        commands: Vec::new(),
+        segment: None,
+    };
+    let verdict = if step.record.state.is_terminal() {
+        step.after_the_end(&input)
+    } else {
+        step.while_active(input)
+    };
+    if verdict == Verdict::Duplicate {
+        step.record.late_reports = step.record.late_reports.saturating_add(1);
+    }
+    Transition {
+        verdict,
+        commands: step.commands,
+        segment: step.segment,
+    }
+}
+
+/// A transition in the making.
+pub(super) struct Step<'a> {
+    pub(super) record: &'a mut JobRecord,
+    pub(super) at_ms: u64,
+    pub(super) protocol: &'a dyn Protocol,
+    pub(super) commands: Vec<Command>,
+    pub(super) segment: Option<u32>,
+}
+
+impl Step<'_> {
+    fn after_the_end(&mut self, input: &Input) -> Verdict {
+        match input {
+            Input::Report(_) => Verdict::Duplicate,
+            Input::Cleaned if !self.record.cleaned => {
+                self.record.cleaned = true;
+                Verdict::Applied
+            }
+            _ => Verdict::Idle,
+        }
+    }
+
+    fn while_active(&mut self, input: Input) -> Verdict {
+        let verdict = match input {
+            Input::Report(report) => self.report(report),
+            Input::Elected { epoch, .. } if epoch > self.record.epoch => {
+                self.record.epoch = epoch;
+                Verdict::Applied
+            }
+            Input::LeaseLost if self.record.progress.proven > 0 => {
+                self.assign_fold();
+                Verdict::Applied
+            }
+            Input::Cancel { message } => {
+                self.fail(Failure::new(FailureKind::Cancelled, message));
+                Verdict::Applied
+            }
+            Input::Tick => self.tick(),
+            Input::Elected { .. } | Input::LeaseLost | Input::Cleaned => Verdict::Idle,
+        };
+        if verdict == Verdict::Applied {
+            self.advance();
+        }
+        verdict
+    }
+
+    fn tick(&mut self) -> Verdict {
+        let Some(seconds) = self.record.request.params.timeout_seconds else {
+            return Verdict::Idle;
+        };
+        let deadline = self
+            .record
+            .timings
+            .accepted_ms
+            .saturating_add(seconds.saturating_mul(1000));
+        if self.at_ms < deadline {
+            return Verdict::Idle;
+        }
+        let progress = self.record.progress;
+        let segments = progress
+            .segments
+            .map_or_else(|| "?".to_owned(), |n| n.to_string());
+        let message = format!(
+            "not done after its {seconds} s: {}, segments planned {}, contributed {}, proven {} of {segments}",
+            self.record.state, progress.planned, progress.contributed, progress.proven
+        );
+        self.fail(Failure::new(FailureKind::Timeout, message));
+        Verdict::Applied
+    }
+
+    /// What follows from the record as a whole, whichever report completed it.
+    fn advance(&mut self) {
+        if self.record.state.is_terminal() || self.record.goal != RequestKind::Prove {
+            return;
+        }
+        let Some(segments) = self.record.progress.segments else {
+            return;
+        };
+        if self.record.challenge.is_none() && self.record.progress.contributed == segments {
+            self.derive_challenge();
+        }
+        if self.record.state == JobState::Proving && self.record.progress.proven == segments {
+            self.record.state = JobState::Folding;
+            self.record.timings.proven_ms = self.at_ms;
+        }
+    }
+
+    fn derive_challenge(&mut self) {
+        let contributions: Option<Vec<Vec<u8>>> = self
+            .record
+            .segments
+            .iter()
+            .map(|state| state.contribution.clone().map(ByteBuf::into_vec))
+            .collect();
+        let (Some(contributions), Some(verifying_key), Some(public_values)) = (
+            contributions,
+            &self.record.verifying_key,
+            &self.record.public_values,
+        ) else {
+            return;
+        };
+        match self
+            .protocol
+            .global_challenge(verifying_key, &contributions, public_values)
+        {
+            Ok(challenge) => {
+                self.record.challenge = Some(ByteBuf::from(challenge));
+                self.record.state = JobState::Proving;
+                self.record.timings.challenged_ms = self.at_ms;
+                self.commands
+                    .extend(command::challenge(self.record).map(Command::Challenge));
+                self.publish(EventBody::Challenged {});
+            }
+            Err(reason) => self.fail(Failure::new(
+                FailureKind::Internal,
+                format!("no challenge can be derived: {reason}"),
+            )),
+        }
+    }
+
+    pub(super) fn publish(&mut self, body: EventBody) {
+        self.commands.push(Command::Publish(command::event(
+            self.record,
+            self.at_ms,
+            body,
+        )));
+    }
+
+    pub(super) fn assign_segment(&mut self, n: u32) {
+        self.segment = Some(n);
+        self.commands
+            .extend(command::segment(self.record, n).map(Command::Assign));
+    }
+
+    pub(super) fn assign_fold(&mut self) {
+        self.record.fold_assignments = self.record.fold_assignments.saturating_add(1);
+        self.commands
+            .extend(command::fold(self.record).map(Command::Assign));
+    }
+
+    /// Ends the job well.
+    pub(super) fn complete(&mut self) {
+        self.end(JobState::Completed);
+    }
+
+    /// Ends the job with a failure.
+    pub(super) fn fail(&mut self, failure: Failure) {
+        let state = match failure.kind {
+            FailureKind::Cancelled => JobState::Cancelled,
+            _ => JobState::Failed,
+        };
+        self.record.failure = Some(failure);
+        self.end(state);
+    }
+
+    fn end(&mut self, state: JobState) {
+        self.record.state = state;
+        self.record.timings.ended_ms = self.at_ms;
+        // No new work for a job that has ended, should this very step have asked for some.
+        self.commands
+            .retain(|command| matches!(command, Command::Publish(_)));
+        self.commands.extend(command::terminal(self.record));
+    }
+}

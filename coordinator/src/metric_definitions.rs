@@ -1,0 +1,91 @@
+//! Every metric the coordinator exports: name, unit and meaning in one place.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// Jobs not yet in a terminal state. Label `phase`.
+pub const ACTIVE_JOBS: &str = "zisk_active_jobs";
+/// Jobs that reached a terminal state. Labels `kind` and `outcome`.
+pub const JOBS_TOTAL: &str = "zisk_jobs_total";
+/// Requests that were refused before a job existed or that made no sense. Label `kind`.
+pub const REQUESTS_REFUSED: &str = "zisk_requests_refused_total";
+/// Workers whose presence is current.
+pub const WORKERS_CONNECTED: &str = "zisk_workers_connected";
+/// Compute units the present workers advertise together.
+pub const COMPUTE_UNITS: &str = "zisk_compute_units";
+/// Messages a consumer has not finished: pending and unacknowledged. Labels `stream` and `consumer`.
+pub const QUEUE_DEPTH: &str = "zisk_queue_depth";
+/// Reports dropped because their result was committed already. Label `phase`.
+pub const DUPLICATES: &str = "zisk_reports_duplicate_total";
+/// Reports refused: stale, out of order, malformed or for an unknown job. Label `phase`.
+pub const REPORTS_REFUSED: &str = "zisk_reports_refused_total";
+/// Contributions that differ from the one already committed for the same segment.
+pub const INCIDENTS: &str = "zisk_contribution_incidents_total";
+/// Assignments published again after a failed attempt. Label `phase`.
+pub const RETRIES: &str = "zisk_assignment_retries_total";
+/// Time a job spent in a phase. Label `phase`.
+pub const PHASE_SECONDS: &str = "zisk_phase_duration_seconds";
+/// Time from request to terminal state. Labels `kind` and `outcome`.
+pub const JOB_SECONDS: &str = "zisk_job_duration_seconds";
+/// Commits that lost a compare-and-swap and were applied again on the newer record.
+pub const COMMIT_CONFLICTS: &str = "zisk_commit_conflicts_total";
+
+/// Tells the recorder units and meanings; call once after it is installed.
+pub fn describe() {
+    describe_gauge!(
+        ACTIVE_JOBS,
+        Unit::Count,
+        "Jobs not yet in a terminal state, by phase"
+    );
+    describe_counter!(
+        JOBS_TOTAL,
+        Unit::Count,
+        "Jobs that reached a terminal state, by kind and outcome"
+    );
+    describe_counter!(REQUESTS_REFUSED, Unit::Count, "Requests refused, by kind");
+    describe_gauge!(
+        WORKERS_CONNECTED,
+        Unit::Count,
+        "Workers whose presence is current"
+    );
+    describe_gauge!(
+        COMPUTE_UNITS,
+        Unit::Count,
+        "Compute units of the present workers together"
+    );
+    describe_gauge!(
+        QUEUE_DEPTH,
+        Unit::Count,
+        "Messages a consumer has not finished, by stream and consumer"
+    );
+    describe_counter!(
+        DUPLICATES,
+        Unit::Count,
+        "Reports whose result was committed already, by phase"
+    );
+    describe_counter!(
+        REPORTS_REFUSED,
+        Unit::Count,
+        "Reports that were stale, out of order or malformed, by phase"
+    );
+    describe_counter!(
+        INCIDENTS,
+        Unit::Count,
+        "Contributions that differ from the committed one"
+    );
+    describe_counter!(
+        RETRIES,
+        Unit::Count,
+        "Assignments published again after a failed attempt, by phase"
+    );
+    describe_histogram!(PHASE_SECONDS, Unit::Seconds, "Time a job spent in a phase");
+    describe_histogram!(
+        JOB_SECONDS,
+        Unit::Seconds,
+        "Time from request to terminal state"
+    );
+    describe_counter!(
+        COMMIT_CONFLICTS,
+        Unit::Count,
+        "Commits that lost a compare-and-swap"
+    );
+}
