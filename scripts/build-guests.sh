@@ -5,7 +5,7 @@ set -euo pipefail
 # The compiler, its linker and its core library come from one pinned toolchain: another one gives other bytes.
 toolchain=1.95.0
 target=riscv64imac-unknown-none-elf
-guests=(sha-hasher)
+guests=(exit-one fibonacci hello memory precompiles sha-hasher trap)
 
 usage() {
     cat <<USAGE
