@@ -4,25 +4,69 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::elf::{self, ElfError};
+use crate::translate::translate;
+
 /// Operation of a row. The discriminant is the number in the program table (doubled, plus one for a constant operand).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
-#[allow(missing_docs, reason = "the names are RISC-V's; docs/machine.md has the table")]
+#[allow(
+    missing_docs,
+    reason = "the names are RISC-V's; docs/machine.md has the table"
+)]
 pub enum Op {
-    Add, Sub, AddW, SubW, Advice,
-    And, Or, Xor,
-    Sll, Srl, Sra, SllW, SrlW, SraW,
-    Slt, Sltu, Beq, Bne, Blt, Bge, Bltu, Bgeu,
-    Jalr, Return,
-    Lb, Lbu, Lh, Lhu, Lw, Lwu, Ld,
-    Sb, Sh, Sw, Sd,
-    Mul, Mulhu,
+    Add,
+    Sub,
+    AddW,
+    SubW,
+    Advice,
+    And,
+    Or,
+    Xor,
+    Sll,
+    Srl,
+    Sra,
+    SllW,
+    SrlW,
+    SraW,
+    Slt,
+    Sltu,
+    Beq,
+    Bne,
+    Blt,
+    Bge,
+    Bltu,
+    Bgeu,
+    Jalr,
+    Return,
+    Lb,
+    Lbu,
+    Lh,
+    Lhu,
+    Lw,
+    Lwu,
+    Ld,
+    Sb,
+    Sh,
+    Sw,
+    Sd,
+    Mul,
+    Mulhu,
 }
 
 /// The table that proves an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)]
-pub enum Class { Add, Bitwise, Shift, Compare, Jump, Load, Store, Mul }
+pub enum Class {
+    Add,
+    Bitwise,
+    Shift,
+    Compare,
+    Jump,
+    Load,
+    Store,
+    Mul,
+}
 
 /// Number of [`Class`]es.
 pub const CLASSES: usize = 8;
@@ -42,10 +86,22 @@ impl Op {
             Mul | Mulhu => Class::Mul,
         }
     }
+
+    /// Bytes that a load or store moves; 0 for all others.
+    pub const fn width(self) -> u32 {
+        use Op::*;
+        match self {
+            Lb | Lbu | Sb => 1,
+            Lh | Lhu | Sh => 2,
+            Lw | Lwu | Sw => 4,
+            Ld | Sd => 8,
+            _ => 0,
+        }
+    }
 }
 
 /// Second operand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Src2 {
     /// A register, 0..=63.
     Reg(u8),
@@ -54,14 +110,14 @@ pub enum Src2 {
 }
 
 /// How the executor chooses the value of an `Advice`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Advice {
     /// Unsigned quotient rs1 / rs2; 0 when rs2 is 0.
     QuotientU,
 }
 
 /// One row of the program table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Row {
     /// Where this row is; unique; even for guest instructions, odd for all else.
     pub pc: u32,
@@ -92,7 +148,12 @@ pub enum NoRow {
     /// An instruction of F or D. Holds the instruction word.
     FloatingPoint(u32),
     /// A ziskos call that is not supported: CSR number and name where known.
-    Precompile { /** CSR number. */ csr: u16, /** Its name in ziskos, or "". */ name: String },
+    Precompile {
+        /** CSR number. */
+        csr: u16,
+        /** Its name in ziskos, or "". */
+        name: String,
+    },
     /// A check inside a routine failed: what it means for the guest (for example an ecall that is not exit).
     Check(String),
 }
@@ -110,4 +171,22 @@ pub struct Program {
     pub image: Vec<(u32, u64)>,
     /// Why pcs without a row have none, for error messages.
     pub no_rows: BTreeMap<u32, NoRow>,
+}
+
+impl Program {
+    /// Loads an ELF and translates its code.
+    ///
+    /// # Errors
+    /// Says what is wrong with the ELF. Instructions that cannot be translated are no error: they trap when reached.
+    pub fn from_elf(file: &[u8]) -> Result<Self, ElfError> {
+        let image = elf::load(file)?;
+        let (rows, no_rows) = translate(&image);
+        Ok(Self {
+            id: *blake3::hash(file).as_bytes(),
+            entry: image.entry,
+            rows,
+            image: image.words,
+            no_rows,
+        })
+    }
 }
