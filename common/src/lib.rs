@@ -1,6 +1,14 @@
 //! The bus: subjects, streams, messages, object store, configuration, telemetry. Knows no proving.
 #![forbid(unsafe_code)]
 
+pub mod buckets;
+pub mod bus;
+pub mod election;
 pub mod ids;
+pub mod keep_alive;
 pub mod messages;
+pub mod presence;
+pub mod publish;
+pub mod pull;
+pub mod streams;
 pub mod subjects;

@@ -1,0 +1,252 @@
+//! Key-value buckets of messages, changed by compare-and-swap.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use async_nats::jetstream::{ErrorCode, kv};
+use bytes::Bytes;
+use futures::StreamExt;
+use thiserror::Error;
+use tokio::time::Instant;
+
+use crate::bus::{Bus, BusError, chain, jetstream_error};
+use crate::messages::{
+    CodecError, JobRecord, Message, ProgramEntry, WorkerPresence, decode, encode,
+};
+use crate::streams::retried;
+use crate::subjects::BucketKind;
+
+/// "Wrong last sequence" as a replicated stream says it; async-nats does not know the code.
+const WRONG_LAST_SEQUENCE_REPLICATED: ErrorCode = ErrorCode(10164);
+
+/// Why an entry could not be read or changed.
+#[derive(Debug, Error)]
+pub enum BucketError {
+    /// Someone else changed the entry first: read it again.
+    #[error("{key} in {bucket} was changed by someone else")]
+    Conflict {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+    },
+    /// What is stored, or was to be, is not the message it should be.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The server does not answer, or refuses.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
+
+impl BucketError {
+    /// Whether someone else was first.
+    pub const fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict { .. })
+    }
+}
+
+/// A value with the revision it was read or written at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry<M> {
+    /// The value.
+    pub value: M,
+    /// Grows with every change in the bucket.
+    pub revision: u64,
+}
+
+/// A bucket whose values are all messages of one kind.
+#[derive(Debug, Clone)]
+pub struct Bucket<M> {
+    bus: Bus,
+    store: kv::Store,
+    message: PhantomData<fn() -> M>,
+}
+
+impl Bus {
+    /// The job records, keyed by job id.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket is not there.
+    pub async fn jobs(&self) -> Result<Bucket<JobRecord>, BusError> {
+        self.bucket(BucketKind::Jobs).await
+    }
+
+    /// The workers, keyed by worker id; those that are gone have expired.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket is not there.
+    pub async fn workers(&self) -> Result<Bucket<WorkerPresence>, BusError> {
+        self.bucket(BucketKind::Workers).await
+    }
+
+    /// The programs' keys, keyed by program id.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket is not there.
+    pub async fn programs(&self) -> Result<Bucket<ProgramEntry>, BusError> {
+        self.bucket(BucketKind::Programs).await
+    }
+
+    /// Any bucket; prefer the named ones.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket is not there.
+    pub async fn bucket<M: Message>(&self, kind: BucketKind) -> Result<Bucket<M>, BusError> {
+        let name = self.prefix().bucket(kind);
+        let store = retried(self, &format!("opening bucket {name}"), || {
+            self.publishing().get_key_value(&name)
+        })
+        .await?;
+        Ok(Bucket {
+            bus: self.clone(),
+            store,
+            message: PhantomData,
+        })
+    }
+}
+
+impl<M: Message> Bucket<M> {
+    /// The entry under `key`, if there is one.
+    ///
+    /// # Errors
+    /// [`BucketError`], never a conflict.
+    pub async fn get(&self, key: impl ToString) -> Result<Option<Entry<M>>, BucketError> {
+        let key = key.to_string();
+        match self.read(&key).await? {
+            Some(entry) if entry.operation == kv::Operation::Put => Ok(Some(Entry {
+                value: decode(&entry.value)?,
+                revision: entry.revision,
+            })),
+            _ => Ok(None),
+        }
+    }
+
+    /// Creates the entry; returns its revision.
+    ///
+    /// # Errors
+    /// [`BucketError::Conflict`] when there is one.
+    pub async fn create(&self, key: impl ToString, value: &M) -> Result<u64, BucketError> {
+        let key = key.to_string();
+        let revision = match self.read(&key).await? {
+            None => 0,
+            Some(entry) if entry.operation == kv::Operation::Put => return Err(self.conflict(&key)),
+            // A marker of deletion: the entry is created after it.
+            Some(entry) => entry.revision,
+        };
+        self.swap(&key, encode(value)?, revision).await
+    }
+
+    /// Replaces the entry that has this revision; returns the new revision.
+    ///
+    /// # Errors
+    /// [`BucketError::Conflict`] when it has another, or expired.
+    pub async fn update(
+        &self,
+        key: impl ToString,
+        value: &M,
+        revision: u64,
+    ) -> Result<u64, BucketError> {
+        self.swap(&key.to_string(), encode(value)?, revision).await
+    }
+
+    /// Writes the entry, whatever it was; returns its revision.
+    ///
+    /// # Errors
+    /// [`BucketError`], never a conflict.
+    pub async fn put(&self, key: impl ToString, value: &M) -> Result<u64, BucketError> {
+        let (key, bytes) = (key.to_string(), encode(value)?);
+        let action = format!("writing {key} in {}", self.store.name);
+        Ok(retried(&self.bus, &action, || self.store.put(&key, bytes.clone())).await?)
+    }
+
+    /// Removes the entry; nothing happens when there is none.
+    ///
+    /// # Errors
+    /// [`BucketError`], never a conflict.
+    pub async fn delete(&self, key: impl ToString) -> Result<(), BucketError> {
+        let key = key.to_string();
+        let action = format!("deleting {key} in {}", self.store.name);
+        // Purge leaves one marker, not the history.
+        Ok(retried(&self.bus, &action, || self.store.purge(&key)).await?)
+    }
+
+    /// All keys.
+    ///
+    /// # Errors
+    /// [`BucketError`], never a conflict.
+    pub async fn keys(&self) -> Result<Vec<String>, BucketError> {
+        let action = format!("listing {}", self.store.name);
+        let mut stream = retried(&self.bus, &action, || self.store.keys()).await?;
+        let mut keys = Vec::new();
+        while let Some(key) = stream.next().await {
+            keys.push(key.map_err(|error| BusError::transient(&action, chain(&error)))?);
+        }
+        Ok(keys)
+    }
+
+    /// All entries that decode; the others are logged, for one bad entry must not hide the rest.
+    ///
+    /// # Errors
+    /// [`BucketError`], never a conflict.
+    pub async fn entries(&self) -> Result<Vec<(String, Entry<M>)>, BucketError> {
+        let mut entries = Vec::new();
+        for key in self.keys().await? {
+            match self.get(&key).await {
+                Ok(Some(entry)) => entries.push((key, entry)),
+                Ok(None) => {}
+                Err(BucketError::Codec(error)) => tracing::warn!(key, %error, "entry skipped"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The bucket as async-nats has it, to watch it.
+    pub fn store(&self) -> &kv::Store {
+        &self.store
+    }
+
+    fn conflict(&self, key: &str) -> BucketError {
+        BucketError::Conflict {
+            bucket: self.store.name.clone(),
+            key: key.to_owned(),
+        }
+    }
+
+    async fn read(&self, key: &str) -> Result<Option<kv::Entry>, BucketError> {
+        let action = format!("reading {key} in {}", self.store.name);
+        Ok(retried(&self.bus, &action, || self.store.entry(key)).await?)
+    }
+
+    /// Compare-and-swap that ends in a known state: when the answer is lost, the entry itself tells whether the write
+    /// was done.
+    async fn swap(&self, key: &str, bytes: Bytes, revision: u64) -> Result<u64, BucketError> {
+        let deadline = Instant::now() + self.bus.config().retry;
+        let mut unsure = false;
+        loop {
+            let error = match self.store.update(key, bytes.clone(), revision).await {
+                Ok(revision) => return Ok(revision),
+                Err(error) => error,
+            };
+            let conflict = error.kind() == kv::UpdateErrorKind::WrongLastRevision
+                || jetstream_error(&error) == Some(WRONG_LAST_SEQUENCE_REPLICATED);
+            if conflict && !unsure {
+                return Err(self.conflict(key));
+            }
+            if conflict {
+                return match self.read(key).await? {
+                    Some(entry) if entry.revision > revision && entry.value == bytes => {
+                        Ok(entry.revision)
+                    }
+                    _ => Err(self.conflict(key)),
+                };
+            }
+            unsure = true;
+            if Instant::now() >= deadline {
+                let action = format!("changing {key} in {}", self.store.name);
+                return Err(BusError::transient(action, chain(&error)).into());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}

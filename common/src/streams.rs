@@ -1,0 +1,228 @@
+//! The settings of every stream, consumer and bucket, and bringing the server to them.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::{kv, stream};
+
+use crate::bus::{Bus, BusError, chain};
+use crate::subjects::{BucketKind, ConsumerKind, StreamKind};
+
+/// How long a message id is remembered: longer than any publish is retried, a restart between attempts included.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// How long events can be watched.
+const EVENTS_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long challenges and cancellations outlive their job when nobody purges them.
+const BROADCAST_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long what failed is kept for people to look at.
+const DEAD_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Messages out at all workers together: at least twice all compute units there will ever be.
+const MAX_ACK_PENDING: i64 = 20_000;
+/// Pull requests waiting on one consumer: one per worker.
+const MAX_WAITING: i64 = 8_192;
+
+impl Bus {
+    /// Brings all streams, consumers and buckets to the settings of this release; safe to call from everywhere at once.
+    ///
+    /// # Errors
+    /// [`BusError`] with the name of what could not be created.
+    pub async fn prepare(&self) -> Result<(), BusError> {
+        for &kind in StreamKind::ALL {
+            self.prepare_stream(kind).await?;
+        }
+        for &kind in ConsumerKind::ALL {
+            self.prepare_consumer(kind).await?;
+        }
+        for &kind in BucketKind::ALL {
+            let config = self.bucket_config(kind);
+            let name = config.bucket.clone();
+            retried(self, &format!("creating bucket {name}"), || {
+                self.jetstream().create_or_update_key_value(config.clone())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Brings one stream to its settings.
+    ///
+    /// # Errors
+    /// [`BusError`] with its name.
+    pub async fn prepare_stream(&self, kind: StreamKind) -> Result<(), BusError> {
+        let config = self.stream_config(kind);
+        let name = config.name.clone();
+        retried(self, &format!("creating stream {name}"), || {
+            self.jetstream().create_or_update_stream(config.clone())
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Brings one durable consumer to its settings.
+    ///
+    /// # Errors
+    /// [`BusError`] with its name.
+    pub async fn prepare_consumer(&self, kind: ConsumerKind) -> Result<(), BusError> {
+        let stream = self.prefix().stream(kind.stream());
+        let config = self.consumer_config(kind);
+        retried(
+            self,
+            &format!("creating consumer {} of {stream}", kind.durable_name()),
+            || {
+                self.jetstream()
+                    .create_consumer_on_stream(config.clone(), stream.clone())
+            },
+        )
+        .await?;
+        Ok(())
+    }
+
+    fn stream_config(&self, kind: StreamKind) -> stream::Config {
+        let (retention, max_age, per_subject) = match kind {
+            StreamKind::Requests | StreamKind::Assign | StreamKind::Report => {
+                (stream::RetentionPolicy::WorkQueue, Duration::ZERO, -1)
+            }
+            // Only the last per job: whoever comes late reads it first, then follows.
+            StreamKind::Broadcast => (stream::RetentionPolicy::Limits, BROADCAST_AGE, 1),
+            StreamKind::Events => (stream::RetentionPolicy::Limits, EVENTS_AGE, -1),
+            StreamKind::Dead => (stream::RetentionPolicy::Limits, DEAD_AGE, -1),
+        };
+        stream::Config {
+            name: self.prefix().stream(kind),
+            subjects: self.prefix().stream_subjects(kind),
+            retention,
+            max_age,
+            max_messages_per_subject: per_subject,
+            num_replicas: self.config().replicas,
+            duplicate_window: DUPLICATE_WINDOW,
+            allow_direct: true,
+            storage: stream::StorageType::File,
+            ..stream::Config::default()
+        }
+    }
+
+    fn consumer_config(&self, kind: ConsumerKind) -> pull::Config {
+        pull::Config {
+            durable_name: Some(kind.durable_name().to_owned()),
+            filter_subject: self.prefix().consumer_filter(kind),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: self.config().ack_wait,
+            // Past max_deliver a message stays in a work queue for ever and nobody hears of it: we count attempts.
+            max_deliver: -1,
+            max_ack_pending: MAX_ACK_PENDING,
+            max_waiting: MAX_WAITING,
+            ..pull::Config::default()
+        }
+    }
+
+    fn bucket_config(&self, kind: BucketKind) -> kv::Config {
+        kv::Config {
+            bucket: self.prefix().bucket(kind),
+            history: 1,
+            // On the bucket, never per key: `update` silently drops a key's own TTL.
+            max_age: match kind {
+                BucketKind::Workers | BucketKind::Elections => self.config().lease,
+                BucketKind::Jobs | BucketKind::Programs => Duration::ZERO,
+            },
+            num_replicas: self.config().replicas,
+            storage: stream::StorageType::File,
+            ..kv::Config::default()
+        }
+    }
+
+    /// What waits in a consumer's queue and what is out at workers.
+    ///
+    /// # Errors
+    /// [`BusError`] when the server does not answer.
+    pub async fn queue_depth(&self, kind: ConsumerKind) -> Result<QueueDepth, BusError> {
+        let stream = self.prefix().stream(kind.stream());
+        let action = format!("reading consumer {} of {stream}", kind.durable_name());
+        let consumer = self
+            .jetstream()
+            .get_consumer_from_stream::<pull::Config, _, _>(kind.durable_name(), stream)
+            .await
+            .map_err(|error| BusError::transient(&action, chain(&error)))?;
+        let info = consumer.cached_info();
+        Ok(QueueDepth {
+            pending: info.num_pending,
+            in_flight: u64::try_from(info.num_ack_pending).unwrap_or(0),
+            redelivered: u64::try_from(info.num_redelivered).unwrap_or(0),
+        })
+    }
+
+    /// Removes all messages of a stream that match a subject filter; returns how many.
+    ///
+    /// # Errors
+    /// [`BusError`] when the server does not answer.
+    pub async fn purge(&self, kind: StreamKind, filter: &str) -> Result<u64, BusError> {
+        let name = self.prefix().stream(kind);
+        let stream = retried(self, &format!("opening stream {name}"), || {
+            self.jetstream().get_stream_no_info(name.clone())
+        })
+        .await?;
+        let purged = retried(self, &format!("purging {filter} from {name}"), || {
+            let purge = stream.purge().filter(filter);
+            async move { purge.await }
+        })
+        .await?;
+        Ok(purged.purged)
+    }
+}
+
+/// How much work a consumer has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// Not delivered yet.
+    pub pending: u64,
+    /// Delivered, not acknowledged.
+    pub in_flight: u64,
+    /// Of those, delivered more than once.
+    pub redelivered: u64,
+}
+
+/// Tries until it works or [`crate::bus::BusConfig::retry`] has passed: right after an election of JetStream's leader
+/// administrative calls fail with codes that mean nothing a second later.
+pub(crate) async fn retried<T, E, F>(
+    bus: &Bus,
+    action: &str,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, BusError>
+where
+    E: std::error::Error + 'static,
+    F: Future<Output = Result<T, E>>,
+{
+    let deadline = tokio::time::Instant::now() + bus.config().retry;
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match attempt().await {
+            Ok(value) => return Ok(value),
+            Err(error) => {
+                let reason = chain(&error);
+                if tokio::time::Instant::now() + pause >= deadline {
+                    return Err(BusError::transient(action, reason));
+                }
+                // A setting that contradicts what is there will not change by waiting.
+                if let Some(code) = crate::bus::jetstream_error(&error)
+                    && is_permanent(code)
+                {
+                    return Err(BusError::permanent(action, reason));
+                }
+                tracing::debug!(action, reason, "trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(2));
+            }
+        }
+    }
+}
+
+fn is_permanent(code: async_nats::jetstream::ErrorCode) -> bool {
+    use async_nats::jetstream::ErrorCode;
+    [
+        ErrorCode::STREAM_SUBJECT_OVERLAP,
+        ErrorCode::STREAM_INVALID_CONFIG,
+        ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED,
+        ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+        ErrorCode::MAXIMUM_STREAMS_LIMIT,
+    ]
+    .contains(&code)
+}
