@@ -122,7 +122,7 @@ impl Bus {
             // On the bucket, never per key: `update` silently drops a key's own TTL.
             max_age: match kind {
                 BucketKind::Workers | BucketKind::Elections => self.config().lease,
-                BucketKind::Jobs | BucketKind::Programs => Duration::ZERO,
+                BucketKind::Jobs | BucketKind::Segments | BucketKind::Programs => Duration::ZERO,
             },
             num_replicas: self.config().replicas,
             storage: stream::StorageType::File,

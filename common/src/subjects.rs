@@ -207,6 +207,8 @@ impl StreamKind {
 pub enum BucketKind {
     /// Job records, keyed by job id.
     Jobs,
+    /// Segment records, keyed by job id and index: `<job>.<n>`.
+    Segments,
     /// Worker presence, keyed by worker id; entries expire.
     Workers,
     /// Programs' keys, keyed by program id.
@@ -217,11 +219,12 @@ pub enum BucketKind {
 
 impl BucketKind {
     /// All buckets.
-    pub const ALL: &[Self] = &[Self::Jobs, Self::Workers, Self::Programs, Self::Elections];
+    pub const ALL: &[Self] = &[Self::Jobs, Self::Segments, Self::Workers, Self::Programs, Self::Elections];
 
     const fn suffix(self) -> &'static str {
         match self {
             Self::Jobs => "JOBS",
+            Self::Segments => "SEGMENTS",
             Self::Workers => "WORKERS",
             Self::Programs => "PROGRAMS",
             Self::Elections => "ELECTIONS",

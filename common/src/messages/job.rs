@@ -76,7 +76,7 @@ pub struct ExecutionSummary {
     pub uart: ByteBuf,
 }
 
-/// One segment of a job, in the bucket `jobs` under `<job>.<n>` (docs/decisions/0010-job-records.md).
+/// One segment of a job, in the bucket `segments` under `<job>.<n>` (docs/decisions/0010-job-records.md).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentRecord {
     /// Schema version.
