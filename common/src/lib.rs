@@ -4,9 +4,11 @@
 pub mod buckets;
 pub mod bus;
 pub mod election;
+pub mod follow;
 pub mod ids;
 pub mod keep_alive;
 pub mod messages;
+pub mod objects;
 pub mod presence;
 pub mod publish;
 pub mod pull;

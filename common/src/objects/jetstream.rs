@@ -1,0 +1,467 @@
+//! A JetStream object-store bucket as an [`ObjectStore`].
+//!
+//! The bucket has the format every NATS client reads (ADR-20): chunks on `$O.<bucket>.C.<id>`, one description per object
+//! on `$O.<bucket>.M.<name>`. Reading and writing chunks is done here rather than by async-nats 0.51, which waits for
+//! each chunk's ack before it sends the next and cuts all but the first at 64 KiB.
+
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::object_store::{
+    Config, InfoErrorKind, ObjectInfo, ObjectOptions, ObjectStore as NatsBucket,
+};
+use async_nats::jetstream::stream::{DirectGetErrorKind, StorageType, Stream};
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, BoxStream, FuturesOrdered};
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{
+    Attributes, CopyOptions, Error, Extensions, GetOptions, GetResult, GetResultPayload,
+    ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions,
+    PutPayload, PutResult, Result,
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::bus::{Bus, BusError};
+use crate::streams::retried;
+
+/// Bytes per chunk: half of the server's default limit on a message.
+const CHUNK: usize = 512 * 1024;
+/// Chunks sent before the first ack is awaited.
+const IN_FLIGHT: usize = 8;
+/// How long one chunk's ack may take: a server that syncs every write to a slow disk needs time for half a megabyte.
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+const STORE: &str = "jetstream";
+
+/// Objects in a bucket on the bus.
+#[derive(Clone)]
+pub struct JetStreamStore {
+    bus: Bus,
+    name: String,
+    bucket: NatsBucket,
+    stream: Stream,
+}
+
+impl fmt::Debug for JetStreamStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JetStreamStore({})", self.name)
+    }
+}
+
+impl fmt::Display for JetStreamStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "jetstream bucket {}", self.name)
+    }
+}
+
+impl JetStreamStore {
+    /// Opens the bucket of the bus's prefix, creating it when missing.
+    ///
+    /// # Errors
+    /// [`BusError`] when it can be neither opened nor created.
+    pub async fn open(bus: &Bus) -> std::result::Result<Self, BusError> {
+        let name = bus.prefix().objects_bucket();
+        let config = Config {
+            bucket: name.clone(),
+            storage: StorageType::File,
+            num_replicas: bus.config().replicas,
+            ..Config::default()
+        };
+        let action = format!("opening object bucket {name}");
+        let context = bus.jetstream();
+        let bucket = match context.get_object_store(&name).await {
+            Ok(bucket) => bucket,
+            Err(_) => retried(bus, &action, || context.create_object_store(config.clone())).await?,
+        };
+        let stream = retried(bus, &action, || context.get_stream(format!("OBJ_{name}"))).await?;
+        Ok(Self {
+            bus: bus.clone(),
+            name,
+            bucket,
+            stream,
+        })
+    }
+
+    async fn info(&self, location: &Path) -> Result<ObjectInfo> {
+        match self.bucket.info(location.as_ref()).await {
+            Ok(info) if !info.deleted => Ok(info),
+            Ok(_) => Err(not_found(location)),
+            Err(error) if error.kind() == InfoErrorKind::NotFound => Err(not_found(location)),
+            Err(error) => Err(generic(error)),
+        }
+    }
+
+    fn chunk_subject(&self, id: &str) -> String {
+        format!("$O.{}.C.{id}", self.name)
+    }
+
+    /// Publishes all chunks, several in flight; returns how many.
+    async fn send_chunks(&self, subject: &str, payload: PutPayload) -> Result<usize> {
+        let mut context = self.bus.jetstream().clone();
+        context.set_timeout(ACK_TIMEOUT);
+        let mut acks = FuturesOrdered::new();
+        let mut sent = 0;
+        let all: Bytes = payload.into();
+        for start in (0..all.len()).step_by(CHUNK) {
+            let chunk = all.slice(start..(start + CHUNK).min(all.len()));
+            // With an id, for the server may have stored a chunk whose ack was lost.
+            let message = PublishMessage::build()
+                .payload(chunk)
+                .message_id(format!("{subject}.{sent}"));
+            let ack = context
+                .send_publish(subject.to_owned(), message)
+                .await
+                .map_err(generic)?;
+            acks.push_back(async move { ack.await });
+            sent += 1;
+            if acks.len() >= IN_FLIGHT {
+                acks.try_next().await.map_err(generic)?;
+            }
+        }
+        while acks.try_next().await.map_err(generic)?.is_some() {}
+        Ok(sent)
+    }
+
+    async fn describe(&self, location: &Path, info: &ObjectInfo) -> Result<()> {
+        let subject = format!("$O.{}.M.{}", self.name, encode_name(location.as_ref()));
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Rollup", "sub");
+        let payload = serde_json::to_vec(info).map_err(generic)?;
+        let ack = self
+            .bus
+            .jetstream()
+            .publish_with_headers(subject, headers, payload.into())
+            .await
+            .map_err(generic)?;
+        ack.await.map_err(generic)?;
+        Ok(())
+    }
+
+    async fn drop_chunks(&self, id: &str) -> Result<()> {
+        self.stream
+            .purge()
+            .filter(self.chunk_subject(id))
+            .await
+            .map_err(generic)?;
+        Ok(())
+    }
+
+    /// Reads an object whole: its chunks one by one, each found by subject after the one before.
+    async fn read(&self, location: &Path, info: &ObjectInfo) -> Result<Bytes> {
+        let subject = self.chunk_subject(&info.nuid);
+        let mut buffer = BytesMut::with_capacity(info.size);
+        let mut sequence = 1;
+        for index in 0..info.chunks {
+            let found = self
+                .stream
+                .direct_get_next_for_subject(subject.as_str(), Some(sequence))
+                .await;
+            let chunk = match found {
+                Ok(chunk) => chunk,
+                Err(error) if error.kind() == DirectGetErrorKind::NotFound => {
+                    // Replaced or deleted while it was read, or a replica that lags behind: worth another attempt.
+                    return Err(generic(format!(
+                        "chunk {index} of {} of {location} is missing",
+                        info.chunks
+                    )));
+                }
+                Err(error) => return Err(generic(error)),
+            };
+            sequence = chunk.sequence + 1;
+            if info.chunks == 1 {
+                buffer.clear();
+                return Ok(chunk.payload);
+            }
+            buffer.extend_from_slice(&chunk.payload);
+        }
+        Ok(buffer.freeze())
+    }
+
+    fn meta(location: Path, info: &ObjectInfo) -> ObjectMeta {
+        ObjectMeta {
+            location,
+            last_modified: info.modified.unwrap_or_default(),
+            size: info.size as u64,
+            // A new upload is a new id.
+            e_tag: Some(info.nuid.clone()),
+            version: None,
+        }
+    }
+
+    async fn delete_one(&self, location: &Path) -> Result<()> {
+        match self.bucket.delete(location.as_ref()).await {
+            Ok(()) => Ok(()),
+            Err(error) => match self.info(location).await {
+                // Already gone is deleted, as in S3.
+                Err(Error::NotFound { .. }) => Ok(()),
+                _ => Err(generic(error)),
+            },
+        }
+    }
+
+    async fn list_all(&self, prefix: Option<Path>) -> Result<Vec<ObjectMeta>> {
+        let infos: Vec<ObjectInfo> = self
+            .bucket
+            .list()
+            .await
+            .map_err(generic)?
+            .try_collect()
+            .await
+            .map_err(generic)?;
+        let mut metas = Vec::new();
+        for info in infos {
+            let location = Path::parse(&info.name)?;
+            // By whole path segments, and a prefix is not in itself: what the trait asks for.
+            let inside = prefix.as_ref().is_none_or(|prefix| {
+                location
+                    .prefix_match(prefix)
+                    .is_some_and(|mut rest| rest.next().is_some())
+            });
+            if inside {
+                metas.push(Self::meta(location, &info));
+            }
+        }
+        metas.sort_by(|a, b| a.location.cmp(&b.location));
+        Ok(metas)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for JetStreamStore {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        opts: PutOptions,
+    ) -> Result<PutResult> {
+        if !matches!(opts.mode, PutMode::Overwrite) {
+            return Err(not_supported("conditional put"));
+        }
+        let former = match self.info(location).await {
+            Ok(info) => Some(info),
+            Err(Error::NotFound { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let size = payload.content_length();
+        let hashed = payload.clone();
+        let digest = tokio::task::spawn_blocking(move || {
+            let mut hasher = Sha256::new();
+            for part in &hashed {
+                hasher.update(part);
+            }
+            hasher.finalize()
+        });
+        let uploaded = async {
+            let chunks = self.send_chunks(&self.chunk_subject(&id), payload).await?;
+            let digest = digest.await.map_err(generic)?;
+            let info = ObjectInfo {
+                name: location.to_string(),
+                description: None,
+                metadata: std::collections::HashMap::new(),
+                headers: None,
+                options: Some(ObjectOptions {
+                    link: None,
+                    max_chunk_size: Some(CHUNK),
+                }),
+                bucket: self.name.clone(),
+                nuid: id.clone(),
+                size,
+                chunks,
+                modified: Some(chrono::Utc::now()),
+                digest: Some(format!("SHA-256={}", base64_url(&digest))),
+                deleted: false,
+            };
+            self.describe(location, &info).await
+        }
+        .await;
+        if let Err(error) = uploaded {
+            // Best effort: chunks without a description are seen by no one and stay until swept.
+            if self.drop_chunks(&id).await.is_err() {
+                tracing::warn!(%location, id, "an aborted upload left chunks behind");
+            }
+            return Err(error);
+        }
+        if let Some(former) = former {
+            self.drop_chunks(&former.nuid).await?;
+        }
+        Ok(PutResult {
+            e_tag: Some(id),
+            version: None,
+            extensions: Extensions::default(),
+        })
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        _location: &Path,
+        _opts: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        Err(not_supported("multipart put"))
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let info = self.info(location).await?;
+        let meta = Self::meta(location.clone(), &info);
+        options.check_preconditions(&meta)?;
+        let range: Range<u64> = match &options.range {
+            None => 0..meta.size,
+            Some(range) => range.as_range(meta.size).map_err(generic)?,
+        };
+        // A range is cut from the whole: chunks are found one after the other, and our objects are read whole anyway.
+        let bytes = if options.head {
+            Bytes::new()
+        } else {
+            self.read(location, &info).await?
+        };
+        if !options.head && bytes.len() as u64 != meta.size {
+            return Err(generic(format!(
+                "{location} has {} bytes of {}",
+                bytes.len(),
+                meta.size
+            )));
+        }
+        let slice = match (usize::try_from(range.start), usize::try_from(range.end)) {
+            (Ok(start), Ok(end)) if !options.head => bytes.slice(start..end),
+            _ => bytes,
+        };
+        Ok(GetResult {
+            payload: GetResultPayload::Stream(stream::once(async move { Ok(slice) }).boxed()),
+            meta,
+            range,
+            attributes: Attributes::default(),
+            extensions: Extensions::default(),
+        })
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        let store = self.clone();
+        locations
+            .map(move |location| {
+                let store = store.clone();
+                async move {
+                    let location = location?;
+                    store.delete_one(&location).await?;
+                    Ok(location)
+                }
+            })
+            .buffered(IN_FLIGHT)
+            .boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let store = self.clone();
+        let prefix = prefix.cloned();
+        stream::once(async move { store.list_all(prefix).await })
+            .map_ok(|metas| stream::iter(metas.into_iter().map(Ok)))
+            .try_flatten()
+            .boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        let mut common_prefixes = std::collections::BTreeSet::new();
+        let mut objects = Vec::new();
+        let base = prefix.cloned().unwrap_or_default();
+        for meta in self.list_all(prefix.cloned()).await? {
+            let Some(mut rest) = meta.location.prefix_match(&base) else {
+                continue;
+            };
+            let Some(first) = rest.next() else { continue };
+            if rest.next().is_some() {
+                common_prefixes.insert(base.clone().join(first));
+            } else {
+                drop(rest);
+                objects.push(meta);
+            }
+        }
+        Ok(ListResult {
+            common_prefixes: common_prefixes.into_iter().collect(),
+            objects,
+            extensions: Extensions::default(),
+        })
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        if !matches!(options.mode, object_store::CopyMode::Overwrite) {
+            return Err(not_supported("conditional copy"));
+        }
+        let info = self.info(from).await?;
+        let bytes = self.read(from, &info).await?;
+        self.put_opts(to, bytes.into(), PutOptions::default())
+            .await?;
+        Ok(())
+    }
+}
+
+fn generic(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::Generic {
+        store: STORE,
+        source: source.into(),
+    }
+}
+
+fn not_found(location: &Path) -> Error {
+    Error::NotFound {
+        path: location.to_string(),
+        source: "no such object in the bucket".into(),
+    }
+}
+
+fn not_supported(operation: &str) -> Error {
+    Error::NotSupported {
+        source: format!("{operation} in a {STORE} bucket").into(),
+    }
+}
+
+/// An object's name in a subject.
+fn encode_name(name: &str) -> String {
+    base64_url(name.as_bytes())
+}
+
+/// URL-safe base64 with padding (RFC 4648, section 5); twelve lines instead of a dependency.
+fn base64_url(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let bits = group
+            .iter()
+            .fold(0u32, |bits, &byte| bits << 8 | u32::from(byte))
+            << (8 * (3 - group.len()));
+        for digit in 0..4 {
+            let value = (bits >> (18 - 6 * digit)) & 63;
+            text.push(if digit <= group.len() {
+                char::from(DIGITS[value as usize])
+            } else {
+                '='
+            });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_as_in_the_rfc() {
+        for (plain, coded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+        ] {
+            assert_eq!(base64_url(plain.as_bytes()), coded);
+        }
+        assert_eq!(base64_url(&[0xfb, 0xff]), "-_8=");
+    }
+}
