@@ -107,5 +107,5 @@ pub trait Contributed: Send {
 
 /// The built-in prover.
 pub fn built_in() -> Arc<dyn Backend> {
-    todo!("lead writes this")
+    Arc::new(crate::builtin::BuiltIn::default())
 }

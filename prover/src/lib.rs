@@ -2,5 +2,11 @@
 #![deny(unsafe_code)]
 
 pub mod backend;
+pub mod builtin;
+pub mod bundle;
+pub mod keys;
+pub mod public;
+pub mod segment;
 pub mod stark;
 pub mod tables;
+pub mod witness;

@@ -303,3 +303,17 @@ pub fn top_bit<B: TableBuilder>(b: &mut B, used: &B::Expr, value: &B::Expr, bit:
     let rest = value.clone() - bit.clone() * F::from_u32(1 << 15);
     b.send(Bus::Range16, used.clone(), &[rest * F::TWO]);
 }
+
+/// High part of (word - previous - 1).
+pub fn gap_hi(previous: u32, word: u32) -> F {
+    F::from_u32(word.saturating_sub(previous + 1) >> 16)
+}
+
+/// `previous < word` where `used`, for numbers below 2^29 + 64: (word - previous - 1) has 30 bits, and the field's modulus is far enough
+/// above 2^30 + 2^29 that a negative difference has not.
+pub fn increasing<B: TableBuilder>(b: &mut B, used: &B::Expr, previous: &B::Expr, word: &B::Expr, gap_hi: &B::Expr) {
+    let gap_lo = word.clone() - previous.clone() - F::ONE - gap_hi.clone() * F::from_u32(1 << 16);
+    b.send(Bus::Range16, used.clone(), &[gap_lo]);
+    b.send(Bus::Range16, used.clone(), &[gap_hi.clone()]);
+    b.send(Bus::Range16, used.clone(), &[gap_hi.clone() * F::from_u32(4)]);
+}

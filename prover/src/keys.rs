@@ -1,0 +1,165 @@
+//! Proving and verifying key of a program.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use zisk_machine::executable::Executable;
+use zisk_machine::program::Program;
+
+use crate::stark::config::{Commitment, Config, Parameters};
+use crate::stark::prove::Preprocessed;
+use crate::stark::table::Table;
+use crate::tables::any::AnyTable;
+use crate::tables::instruction::log_height;
+use crate::tables::{bytes, image, program, shift_bytes};
+
+/// Version of keys, segments and proofs. Bytes of another version are refused by name.
+pub const FORMAT: &str = "zisk-built-in/1";
+
+/// A preprocessed commitment and the width and log2 height of each of its matrices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FixedTables {
+    /// The commitment.
+    pub commitment: Commitment,
+    /// log2 heights, in the order of the matrices.
+    pub log_heights: Vec<u8>,
+}
+
+/// What a proof is verified against. Its digest stands for the program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyingKey {
+    /// [`FORMAT`].
+    pub format: String,
+    /// Parameters of the proof system.
+    pub parameters: Parameters,
+    /// blake3 of the ELF. Informative: the commitments say what the program is.
+    pub program_id: [u8; 32],
+    /// First pc.
+    pub entry: u32,
+    /// Program table, bytes, shifts of bytes.
+    pub fixed: FixedTables,
+    /// The program's image.
+    pub image: FixedTables,
+}
+
+/// Why a key is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Not a key, or damaged.
+    #[error("not a key: {0}")]
+    Malformed(String),
+    /// A key of another version.
+    #[error("key has format {0:?}, this prover reads {FORMAT:?}: run setup again with this version")]
+    Format(String),
+    /// The parameters give too little security.
+    #[error("parameters give {0} bits of security, at least {MIN_SECURITY_BITS} are required")]
+    Security(usize),
+}
+
+/// Least security accepted, in conjectured bits of FRI's queries.
+pub const MIN_SECURITY_BITS: usize = 100;
+
+impl VerifyingKey {
+    /// Compact bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).expect("a key serialises")
+    }
+
+    /// Reads and checks a key.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
+        let key: Self = postcard::from_bytes(bytes).map_err(|e| KeyError::Malformed(e.to_string()))?;
+        if key.format != FORMAT {
+            return Err(KeyError::Format(key.format));
+        }
+        let p = &key.parameters;
+        let bits = usize::from(p.queries) * usize::from(p.log_blowup) + usize::from(p.query_grinding_bits);
+        if bits < MIN_SECURITY_BITS || !(1..=4).contains(&p.log_blowup) || !(1..=4).contains(&p.max_log_arity) {
+            return Err(KeyError::Security(bits));
+        }
+        if key.fixed.log_heights.len() != 3 || key.image.log_heights.len() != 1 {
+            return Err(KeyError::Malformed("wrong number of fixed tables".into()));
+        }
+        if key.fixed.log_heights.iter().chain(&key.image.log_heights).any(|&h| h > MAX_LOG_HEIGHT) {
+            return Err(KeyError::Malformed("a fixed table is too high".into()));
+        }
+        Ok(key)
+    }
+
+    /// Digest: stands for the key in the global challenge.
+    pub fn digest(&self) -> [u8; 32] {
+        *blake3::Hasher::new_derive_key("zisk distributed proving 2026-11 verifying key v1")
+            .update(&self.to_bytes())
+            .finalize()
+            .as_bytes()
+    }
+}
+
+/// Highest table, log2.
+pub const MAX_LOG_HEIGHT: u8 = 22;
+
+/// A program ready to be proven.
+pub struct ProvingKey {
+    /// The program.
+    pub executable: Executable,
+    /// Its verifying key.
+    pub verifying: VerifyingKey,
+    /// Digest of the verifying key.
+    pub digest: [u8; 32],
+    /// Program table, bytes, shifts of bytes.
+    pub fixed: Preprocessed,
+    /// Image.
+    pub image: Preprocessed,
+    /// The proof system.
+    pub config: Config,
+}
+
+impl ProvingKey {
+    /// Commits to the program's tables. Fails if the program is malformed or too large.
+    pub fn new(program: Program, parameters: Parameters) -> Result<Self, String> {
+        for (what, count) in [("instructions", program.rows.len()), ("words of image", program.image.len())] {
+            if log_height(count) > usize::from(MAX_LOG_HEIGHT) {
+                return Err(format!("the program has {count} {what}; at most 2^{MAX_LOG_HEIGHT} can be proven"));
+            }
+        }
+        let config = Config::new(parameters);
+        let fixed = Preprocessed::new(
+            &config,
+            vec![program::preprocessed(&program.rows), bytes::preprocessed(), shift_bytes::preprocessed()],
+        );
+        let image = Preprocessed::new(&config, vec![image::preprocessed(&program.image)]);
+        let tables = |p: &Preprocessed| FixedTables {
+            commitment: p.commitment.clone(),
+            log_heights: p.matrices.iter().map(|m| m.values.len().div_ceil(m.width).ilog2() as u8).collect(),
+        };
+        let verifying = VerifyingKey {
+            format: FORMAT.into(),
+            parameters,
+            program_id: program.id,
+            entry: program.entry,
+            fixed: tables(&fixed),
+            image: tables(&image),
+        };
+        let digest = verifying.digest();
+        let executable = Executable::new(Arc::new(program)).map_err(|e| e.to_string())?;
+        Ok(Self { executable, verifying, digest, fixed, image, config })
+    }
+}
+
+impl ProvingKey {
+    /// The program.
+    pub fn program(&self) -> &Program {
+        self.executable.program()
+    }
+}
+
+impl FixedTables {
+    /// Width and log2 height of each matrix of commitment number `round`.
+    pub fn shapes(&self, round: usize) -> Vec<(usize, u8)> {
+        AnyTable::ALL
+            .iter()
+            .filter(|t| t.preprocessed().is_some_and(|(r, _)| r == round))
+            .zip(&self.log_heights)
+            .map(|(t, &h)| (t.preprocessed_width(), h))
+            .collect()
+    }
+}
