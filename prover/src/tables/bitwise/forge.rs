@@ -27,7 +27,7 @@ pub fn filled<C: Columns<F>>(fill: impl Fn(&mut C, &Step, &Row), step: &Step, ro
 pub fn attack_pairs(table: &impl Table, row: &[F], determined: &[usize]) {
     assert!(stands(table, row), "table {}: honest row", table.name());
     let mut deltas = vec![F::ZERO];
-    for x in [1, 2, 4, 64, 128, 255, 256, 1 << 15, 0xffff, 1 << 16, 1 << 24] {
+    for x in [1, 2, 256, 1 << 16] {
         let x = F::from_u32(x);
         for y in [x, x.inverse()] {
             deltas.extend([y, -y]);

@@ -145,12 +145,9 @@ fn branches_write_nothing_and_all_go_where_they_should() {
 #[test]
 fn two_cells_at_once() {
     let mut random = random_values(4);
-    let determined = numbers(|c: &CompareColumns<F>| {
-        [&c.goto[..], &c.differs, &[c.less, c.gap, c.b_sign, c.c_sign]].concat()
-    });
-    let flags = numbers(|c: &CompareColumns<F>| {
-        vec![c.is_slt, c.is_sltu, c.is_beq, c.is_bne, c.is_blt, c.is_bge, c.is_bltu, c.is_bgeu]
-    });
+    let determined = numbers(|c: &CompareColumns<F>| [&c.goto[..], &c.differs, &[c.less, c.gap, c.b_sign, c.c_sign]].concat());
+    let flags =
+        numbers(|c: &CompareColumns<F>| vec![c.is_slt, c.is_sltu, c.is_beq, c.is_bne, c.is_blt, c.is_bge, c.is_bltu, c.is_bgeu]);
     for op in OPS {
         for _ in 0..4 {
             let (b, c) = operands(&mut random);

@@ -23,8 +23,7 @@ impl Table for Mul {
 
         // Exactly one operation on a real row, and the row the program has for it.
         let real = one_flag(b, &[is_mul, is_mulhu]);
-        let number = is_mul.clone() * F::from_u32(code(Op::Mul, false))
-            + is_mulhu.clone() * F::from_u32(code(Op::Mulhu, false));
+        let number = is_mul.clone() * F::from_u32(code(Op::Mul, false)) + is_mulhu.clone() * F::from_u32(code(Op::Mulhu, false));
         three_operands(b, &real, number, common);
 
         let b_bytes = bytes(&common.b, b_low);

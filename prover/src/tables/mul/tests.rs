@@ -39,7 +39,8 @@ fn a_wrong_result_is_refused() {
             let right = result(op, b, c);
             let (s, r) = step(0, op, b, c, right, false);
             assert!(stands(&Mul, &filled(fill, &s, &r)), "{op:?} {b:x} {c:x}");
-            let wrong = [right ^ 1 << (random() % 64), right.wrapping_add(1), result(Op::Mul, b, c), result(Op::Mulhu, b, c), random()];
+            let wrong =
+                [right ^ 1 << (random() % 64), right.wrapping_add(1), result(Op::Mul, b, c), result(Op::Mulhu, b, c), random()];
             for a in wrong.into_iter().filter(|&a| a != right) {
                 let (s, r) = step(0, op, b, c, a, false);
                 let mut row = filled(fill, &s, &r);

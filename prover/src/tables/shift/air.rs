@@ -126,8 +126,7 @@ impl Table for Shift {
         b.send(Bus::Bytes, real.clone(), &[carry[0].clone(), carry[1].clone()]);
         b.send(Bus::Bytes, real.clone(), &[carry[2].clone(), carry[3].clone()]);
         for j in 0..4 {
-            let (lefts, rights) =
-                if j < 2 { (left.clone(), right.clone()) } else { (is_sll.clone(), right_long.clone()) };
+            let (lefts, rights) = if j < 2 { (left.clone(), right.clone()) } else { (is_sll.clone(), right_long.clone()) };
             // `rest` is zero for left shifts, see below.
             let carry_in = if j == 0 { row.rest.clone() } else { carry[j - 1].clone() };
             let carries = carry_in - carry[j].clone() * F::from_u32(1 << 16);

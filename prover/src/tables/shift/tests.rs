@@ -19,8 +19,20 @@ fn result(op: Op, b: u64, c: u64) -> u64 {
     for i in 0..64u64 {
         let i_in = i.min(width - 1);
         let value = match op {
-            Op::Sll | Op::SllW => if i_in >= amount { bit(i_in - amount) } else { 0 },
-            Op::Srl | Op::SrlW => if i_in + amount < width { bit(i_in + amount) } else { 0 },
+            Op::Sll | Op::SllW => {
+                if i_in >= amount {
+                    bit(i_in - amount)
+                } else {
+                    0
+                }
+            }
+            Op::Srl | Op::SrlW => {
+                if i_in + amount < width {
+                    bit(i_in + amount)
+                } else {
+                    0
+                }
+            }
             _ => bit((i_in + amount).min(width - 1)),
         };
         sum |= value << i;
@@ -83,7 +95,8 @@ fn a_wrong_result_is_refused() {
         for _ in 0..2000 {
             let (b, c) = (random(), random() % 64);
             let right = result(op, b, c);
-            let mut wrong = vec![right ^ 1 << (random() % 64), right.wrapping_add(1), right.wrapping_sub(1), right ^ 1 << 63, random()];
+            let mut wrong =
+                vec![right ^ 1 << (random() % 64), right.wrapping_add(1), right.wrapping_sub(1), right ^ 1 << 63, random()];
             wrong.extend(OPS.map(|other| result(other, b, c)));
             for a in wrong.into_iter().filter(|&a| a != right) {
                 let (s, r) = step(0, op, b, c, a, false);
@@ -113,14 +126,17 @@ fn a_wrong_result_is_refused() {
                 if a == right {
                     continue;
                 }
-                let (s, mut r) = step(0, other_op, other_b, other_c, a, false);
+                let (s, r) = step(0, other_op, other_b, other_c, a, false);
                 let mut row = filled(fill, &s, &r);
-                r.op = op;
                 let columns = ShiftColumns::of_mut(&mut row);
                 (columns.common.b, columns.common.c.value) = (limbs(b), limbs(c));
                 let flags = [
-                    &mut columns.is_sll, &mut columns.is_srl, &mut columns.is_sra,
-                    &mut columns.is_sll_w, &mut columns.is_srl_w, &mut columns.is_sra_w,
+                    &mut columns.is_sll,
+                    &mut columns.is_srl,
+                    &mut columns.is_sra,
+                    &mut columns.is_sll_w,
+                    &mut columns.is_srl_w,
+                    &mut columns.is_sra_w,
                 ];
                 for (flag, name) in flags.into_iter().zip(OPS) {
                     *flag = F::from_bool(name == op);
@@ -196,12 +212,10 @@ fn two_cells_at_once() {
     });
     let flags = numbers(|c: &ShiftColumns<F>| vec![c.is_sll, c.is_srl, c.is_sra, c.is_sll_w, c.is_srl_w, c.is_sra_w]);
     for op in OPS {
-        for c in [13, 37] {
-            let b = random();
-            let (s, r) = step(0, op, b, c, result(op, b, c), false);
-            let row = filled(fill, &s, &r);
-            attack_pairs(&Shift, &row, &determined);
-            attack_flags(&Shift, &row, &flags);
-        }
+        let (b, c) = (random(), random());
+        let (s, r) = step(0, op, b, c, result(op, b, c), false);
+        let row = filled(fill, &s, &r);
+        attack_pairs(&Shift, &row, &determined);
+        attack_flags(&Shift, &row, &flags);
     }
 }
