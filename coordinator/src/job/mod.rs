@@ -13,14 +13,14 @@ mod transition;
 
 pub use accept::{Defaults, accept, refuse};
 pub use command::{Command, outstanding};
-pub use protocol::Protocol;
+pub use protocol::{Protocol, ZiskProtocol};
 pub use transition::{Input, Transition, Verdict, apply};
 
 /// Failed attempts of one unit of work after which the job fails.
 pub const MAX_ATTEMPTS: usize = 3;
 
-/// Most segments of a job; bounds what a worker that reports nonsense can make the coordinator allocate.
-pub const MAX_SEGMENTS: u32 = 1 << 16;
+/// Most segments of a job; also bounds what a worker that reports nonsense can make the coordinator allocate.
+pub const MAX_SEGMENTS: u32 = zisk_protocol::MAX_SEGMENTS;
 
 #[cfg(test)]
 mod fixtures;

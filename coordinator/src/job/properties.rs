@@ -123,6 +123,30 @@ proptest! {
     }
 
     #[test]
+    fn a_job_record_lost_after_its_segments_is_made_up_for(
+        choices in prop::collection::vec((0u8..15, 0u32..3, 1u64..6), 0..60),
+        lost_every in 1usize..6,
+    ) {
+        let mut world = World::new(RequestKind::Prove);
+        let mut inputs: Vec<Input> = choices.iter().map(|&(choice, n, epoch)| input(&world, choice, n, epoch)).collect();
+        inputs.extend(world.honest_run(3, 99));
+        for (i, input) in inputs.into_iter().enumerate() {
+            let before = world.record.clone();
+            world.apply(input.clone());
+            if i % lost_every == 0 {
+                // Killed between the two writes; the next coordinator reads back and gets the report again.
+                let segments = std::mem::take(&mut world.record.segments);
+                world.record = JobRecord { segments, ..before };
+                world.apply(Input::Resumed);
+                check(&world.record);
+                world.apply(input);
+            }
+            check(&world.record);
+        }
+        prop_assert_eq!(world.record.state, zisk_common::messages::JobState::Completed);
+    }
+
+    #[test]
     fn an_honest_run_in_any_causal_order_completes(seeds in prop::collection::vec(any::<u32>(), 64), repeats in 1usize..3) {
         // Each report may come any time after the one it depends on, and more than once.
         let mut world = World::new(RequestKind::Prove);

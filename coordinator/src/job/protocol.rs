@@ -1,5 +1,7 @@
 //! What the state machine needs of the proof protocol.
 
+use zisk_protocol::{GlobalChallenge, PublicValues};
+
 /// Checks contributions and derives the challenge; a seam so that the state machine is tested with made-up contributions.
 pub trait Protocol: Send + Sync {
     /// Checks the form of a contribution posted for segment `index`.
@@ -19,4 +21,33 @@ pub trait Protocol: Send + Sync {
         contributions: &[Vec<u8>],
         public_values: &[u8],
     ) -> Result<Vec<u8>, String>;
+}
+
+/// The proof protocol itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ZiskProtocol;
+
+impl Protocol for ZiskProtocol {
+    fn check_contribution(&self, index: u32, contribution: &[u8]) -> Result<(), String> {
+        zisk_protocol::check_contribution(index, contribution).map_err(|error| error.to_string())
+    }
+
+    fn global_challenge(
+        &self,
+        verifying_key: &[u8],
+        contributions: &[Vec<u8>],
+        public_values: &[u8],
+    ) -> Result<Vec<u8>, String> {
+        let verifying_key: [u8; 32] = verifying_key.try_into().map_err(|_| {
+            format!(
+                "the verifying key's digest has {} bytes instead of 32",
+                verifying_key.len()
+            )
+        })?;
+        let public_values: PublicValues = rmp_serde::from_slice(public_values)
+            .map_err(|error| format!("the public values do not decode: {error}"))?;
+        zisk_protocol::global_challenge(&verifying_key, contributions, &public_values)
+            .map(|GlobalChallenge(bytes)| bytes.to_vec())
+            .map_err(|error| error.to_string())
+    }
 }

@@ -76,12 +76,18 @@ impl Step<'_> {
                 .segments
                 .resize_with(index + 1, SegmentRecord::default);
         }
-        if let Some(first) = &self.record.segments[index].segment {
-            return match first.key == report.segment.key {
-                true => Verdict::Duplicate,
+        if let Some(first) = self.record.segments[index].segment {
+            if first.key != report.segment.key {
                 // The plan ran twice with different results: the first stays, work on it has begun.
-                false => refused(format!("segment {n} was cut differently before")),
-            };
+                return refused(format!("segment {n} was cut differently before"));
+            }
+            if self.record.keys.is_some() {
+                return Verdict::Duplicate;
+            }
+            // Its own record was written, the job's was not: the coordinator died in between.
+            self.take_keys(report.keys);
+            self.assign_segment(n);
+            return Verdict::Applied;
         }
         self.take_keys(report.keys);
         let state = &mut self.record.segments[index];

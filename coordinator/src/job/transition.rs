@@ -2,7 +2,7 @@
 
 use zisk_common::ids::WorkerId;
 use zisk_common::messages::{
-    ByteBuf, EventBody, Failure, FailureKind, JobRecord, JobState, Report,
+    ByteBuf, EventBody, Failure, FailureKind, JobRecord, JobState, Progress, Report,
 };
 use zisk_common::subjects::RequestKind;
 
@@ -32,6 +32,8 @@ pub enum Input {
     Tick,
     /// [`Command::CleanUp`] is done.
     Cleaned,
+    /// The record was read back, and its segments may be ahead of it: they are written first.
+    Resumed,
 }
 
 /// What became of an input.
@@ -133,12 +135,41 @@ impl Step<'_> {
                 Verdict::Applied
             }
             Input::Tick => self.tick(),
+            Input::Resumed => self.recount(),
             Input::Elected { .. } | Input::LeaseLost | Input::Cleaned => Verdict::Idle,
         };
         if verdict == Verdict::Applied {
             self.advance();
         }
         verdict
+    }
+
+    fn recount(&mut self) -> Verdict {
+        let before = self.record.progress;
+        let mut counted = Progress {
+            planned: 0,
+            contributed: 0,
+            proven: 0,
+            ..before
+        };
+        let mut steps = 0;
+        for state in &self.record.segments {
+            counted.planned += u32::from(state.segment.is_some());
+            counted.contributed += u32::from(state.contribution.is_some());
+            counted.proven += u32::from(state.node.is_some());
+            steps += state.steps;
+        }
+        counted.steps = self
+            .record
+            .execution
+            .as_ref()
+            .map_or(steps, |summary| summary.steps);
+        self.record.progress = counted;
+        if counted == before {
+            Verdict::Idle
+        } else {
+            Verdict::Applied
+        }
     }
 
     fn tick(&mut self) -> Verdict {

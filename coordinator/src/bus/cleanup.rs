@@ -1,0 +1,26 @@
+//! After the end of a job: nothing of it stays on the bus or in the object store but its record, its events, its
+//! final proof.
+
+use zisk_common::bus::Bus;
+use zisk_common::ids::JobId;
+use zisk_common::objects::Objects;
+use zisk_common::subjects::StreamKind;
+
+use super::records::Records;
+
+/// Purges the job's subjects and deletes its segments, nodes and segment records. Can be run again after any failure.
+pub(super) async fn clean_up(
+    bus: &Bus,
+    records: &Records,
+    objects: &Objects,
+    job: JobId,
+) -> anyhow::Result<()> {
+    let prefix = bus.prefix();
+    bus.purge(StreamKind::Assign, &prefix.assignments_of(job)).await?;
+    bus.purge(StreamKind::Report, &prefix.reports_of(job)).await?;
+    bus.close_election(job).await?;
+    let objects = objects.delete_job(job).await?;
+    records.forget_segments(job).await?;
+    tracing::debug!(%job, objects, "cleaned up");
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! Running the state machine's commands: what they put on the bus.
+
+use std::collections::HashMap;
+
+use zisk_common::bus::{Bus, BusError};
+use zisk_common::ids::JobId;
+use zisk_common::messages::{Assignment, JobRecord};
+use zisk_common::subjects::{AssignmentKind, EventKind, Phase, StreamKind};
+
+use super::records::subjects;
+use crate::job::Command;
+
+/// Puts commands on the bus.
+#[derive(Debug, Clone)]
+pub struct Outbox {
+    bus: Bus,
+}
+
+impl Outbox {
+    /// An outbox on this bus.
+    pub const fn new(bus: Bus) -> Self {
+        Self { bus }
+    }
+
+    /// Runs all commands in order. [`Command::CleanUp`] is not run here: it takes time.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bus stays away: the rest is owed.
+    pub async fn send(&self, commands: &[Command]) -> Result<(), BusError> {
+        for command in commands {
+            match self.send_one(command).await {
+                // It can never be sent; failing the others with it helps nobody.
+                Err(error) if !error.transient => tracing::error!(%error, "command cannot be run"),
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn send_one(&self, command: &Command) -> Result<(), BusError> {
+        match command {
+            Command::Assign(assignment) => self.bus.publish_assignment(assignment).await?,
+            Command::Challenge(challenge) => self.bus.broadcast_challenge(challenge).await?,
+            Command::Cancel(cancel) => self.bus.broadcast_cancel(cancel).await?,
+            Command::Publish(event) => self.bus.publish_event(event).await?,
+            Command::Dead(failed) => {
+                let phase = failed.failure.phase.unwrap_or(Phase::Failed);
+                let n = failed.failure.segment.unwrap_or(0);
+                self.bus.publish_dead(failed.job, phase, n, failed).await?
+            }
+            Command::CleanUp => return Ok(()),
+        };
+        Ok(())
+    }
+
+    /// Runs those of the commands a record owes that left no trace on the bus.
+    ///
+    /// Message ids alone would not do: the server forgets them after two minutes, and an assignment published twice is
+    /// work done twice.
+    ///
+    /// # Errors
+    /// As [`Outbox::send`].
+    pub async fn send_missing(
+        &self,
+        record: &JobRecord,
+        mut commands: Vec<Command>,
+    ) -> Result<(), BusError> {
+        commands.retain(|command| *command != Command::CleanUp);
+        if commands.is_empty() {
+            return Ok(());
+        }
+        let present = Present::read(&self.bus, record.job).await?;
+        commands.retain(|command| !present.has(&self.bus, record, command));
+        if !commands.is_empty() {
+            tracing::info!(job = %record.job, commands = commands.len(), "putting owed commands on the bus again");
+        }
+        self.send(&commands).await
+    }
+
+    /// Whether a fold assignment of the job waits or is held.
+    ///
+    /// # Errors
+    /// [`BusError`] when the server does not answer.
+    pub async fn fold_is_assigned(&self, job: JobId) -> Result<bool, BusError> {
+        let prefix = self.bus.prefix();
+        let filter = prefix.assign(AssignmentKind::Fold, job, 0).trim_end_matches('0').to_owned() + "*";
+        Ok(!subjects(&self.bus, &prefix.stream(StreamKind::Assign), &filter).await?.is_empty())
+    }
+}
+
+/// What the bus holds of a job.
+struct Present {
+    assignments: HashMap<String, usize>,
+    reports: HashMap<String, usize>,
+    events: HashMap<String, usize>,
+    broadcasts: HashMap<String, usize>,
+}
+
+impl Present {
+    async fn read(bus: &Bus, job: JobId) -> Result<Self, BusError> {
+        let prefix = bus.prefix();
+        let list = |kind, filter: String| async move {
+            subjects(bus, &prefix.stream(kind), &filter).await
+        };
+        // Assignments before reports: a worker posts its report before it gives the assignment up, so what is in
+        // neither was done and read by us, or is lost.
+        let assignments = list(StreamKind::Assign, prefix.assignments_of(job)).await?;
+        let reports = list(StreamKind::Report, prefix.reports_of(job)).await?;
+        let events = list(StreamKind::Events, prefix.events_of(job)).await?;
+        let mut broadcasts = list(StreamKind::Broadcast, prefix.challenge(job)).await?;
+        broadcasts.extend(list(StreamKind::Broadcast, prefix.cancel(job)).await?);
+        Ok(Self { assignments, reports, events, broadcasts })
+    }
+
+    fn has(&self, bus: &Bus, record: &JobRecord, command: &Command) -> bool {
+        let (prefix, job) = (bus.prefix(), record.job);
+        match command {
+            Command::Assign(assignment) => {
+                let reported = |phase, n| self.reports.contains_key(&prefix.report(job, phase, n));
+                self.assignments.contains_key(&assignment.subject(prefix))
+                    || match assignment {
+                        Assignment::Plan(_) => [Phase::Setup, Phase::Executed, Phase::Failed]
+                            .into_iter()
+                            .any(|phase| reported(phase, 0)),
+                        Assignment::Segment(segment) => {
+                            reported(Phase::Proof, segment.n) || reported(Phase::Failed, segment.n)
+                        }
+                        Assignment::Fold(_) => reported(Phase::Final, 0),
+                    }
+            }
+            Command::Challenge(_) => self.broadcasts.contains_key(&prefix.challenge(job)),
+            Command::Cancel(_) => self.broadcasts.contains_key(&prefix.cancel(job)),
+            Command::Publish(event) => {
+                let stored = self.events.get(&event.subject(prefix)).copied().unwrap_or(0);
+                let expected = match event.kind() {
+                    EventKind::Proof => record.progress.proven as usize,
+                    _ => 1,
+                };
+                stored >= expected
+            }
+            // Kept under a message id; should it be there twice, a person sees it twice.
+            Command::Dead(_) | Command::CleanUp => false,
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Job records in their buckets: docs/decisions/0010-job-records.md.
+
+use std::collections::{BTreeSet, HashMap};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use zisk_common::buckets::{Bucket, BucketError};
+use zisk_common::bus::{Bus, BusError};
+use zisk_common::ids::JobId;
+use zisk_common::messages::{JobRecord, SegmentRecord};
+use zisk_common::subjects::BucketKind;
+
+/// Reads and writes of one job that are under way at once.
+const CONCURRENCY: usize = 32;
+
+/// The buckets `jobs` and `segments`.
+#[derive(Debug, Clone)]
+pub struct Records {
+    bus: Bus,
+    jobs: Bucket<JobRecord>,
+    segments: Bucket<SegmentRecord>,
+}
+
+/// A job as it stands in the buckets.
+#[derive(Debug)]
+pub struct StoredJob {
+    /// The whole record, segments included.
+    pub record: JobRecord,
+    revision: u64,
+    /// Per segment; 0 when it has no key yet.
+    segment_revisions: Vec<u64>,
+}
+
+impl Records {
+    /// Opens the buckets.
+    ///
+    /// # Errors
+    /// [`BusError`] when they are not there.
+    pub async fn open(bus: &Bus) -> Result<Self, BusError> {
+        let jobs = bus.jobs().await?;
+        let segments = bus.bucket(BucketKind::Segments).await?;
+        Ok(Self { bus: bus.clone(), jobs, segments })
+    }
+
+    /// Writes a new job.
+    ///
+    /// # Errors
+    /// [`BucketError::Conflict`] when there is one with this id.
+    pub async fn create(&self, record: JobRecord) -> Result<StoredJob, BucketError> {
+        let revision = self.jobs.create(record.job, &record).await?;
+        Ok(StoredJob { record, revision, segment_revisions: Vec::new() })
+    }
+
+    /// Reads a job back; of a job that has been cleaned up only its own record is left.
+    ///
+    /// # Errors
+    /// [`BucketError`], never a conflict.
+    pub async fn load(&self, job: JobId) -> Result<Option<StoredJob>, BucketError> {
+        // The job's own record first: it is written last, so the segments read after it are at least as new.
+        let Some(entry) = self.jobs.get(job).await? else { return Ok(None) };
+        let mut stored =
+            StoredJob { record: entry.value, revision: entry.revision, segment_revisions: Vec::new() };
+        if stored.record.cleaned {
+            return Ok(Some(stored));
+        }
+        let segments: Vec<_> = stream::iter(self.segment_keys(job).await?)
+            .map(|n| async move { Ok::<_, BucketError>((n, self.segments.get(key(job, n)).await?)) })
+            .buffer_unordered(CONCURRENCY)
+            .try_collect()
+            .await?;
+        for (n, entry) in segments {
+            let Some(entry) = entry else { continue };
+            stored.make_room(n);
+            stored.record.segments[n as usize] = entry.value;
+            stored.segment_revisions[n as usize] = entry.revision;
+        }
+        Ok(Some(stored))
+    }
+
+    /// Writes the changed segments, then the job's own record: only one writer gets through from each revision.
+    ///
+    /// # Errors
+    /// [`BucketError::Conflict`] when another was first: read the job back. After any error the job in memory is of no
+    /// more use.
+    pub async fn commit(
+        &self,
+        stored: &mut StoredJob,
+        changed: &BTreeSet<u32>,
+    ) -> Result<(), BucketError> {
+        if let Some(last) = changed.last() {
+            stored.make_room(*last);
+        }
+        let job = stored.record.job;
+        let writes = changed.iter().map(|&n| {
+            let (state, revision) =
+                (&stored.record.segments[n as usize], stored.segment_revisions[n as usize]);
+            async move { Ok((n, self.segments.update(key(job, n), state, revision).await?)) }
+        });
+        let written: Vec<(u32, u64)> =
+            stream::iter(writes).buffer_unordered(CONCURRENCY).try_collect::<Vec<_>>().await.map_err(
+                |error: BucketError| error,
+            )?;
+        for (n, revision) in written {
+            stored.segment_revisions[n as usize] = revision;
+        }
+        stored.revision = self.jobs.update(job, &stored.record, stored.revision).await?;
+        Ok(())
+    }
+
+    /// The jobs that have not ended, or are not cleaned up.
+    ///
+    /// # Errors
+    /// [`BucketError`], never a conflict.
+    pub async fn unfinished(&self) -> Result<Vec<JobId>, BucketError> {
+        let read = |key: String| async move {
+            let entry = match self.jobs.get(&key).await {
+                Err(BucketError::Codec(error)) => {
+                    tracing::error!(key, %error, "job record cannot be read; the job is left alone");
+                    None
+                }
+                other => other?,
+            };
+            Ok::<_, BucketError>(entry.filter(|entry| !entry.value.cleaned).map(|entry| {
+                (entry.value.timings.accepted_ms, entry.value.job)
+            }))
+        };
+        let mut jobs: Vec<(u64, JobId)> = stream::iter(self.jobs.keys().await?)
+            .map(read)
+            .buffer_unordered(CONCURRENCY)
+            .try_filter_map(|job| async move { Ok(job) })
+            .try_collect()
+            .await?;
+        jobs.sort_unstable();
+        Ok(jobs.into_iter().map(|(_, job)| job).collect())
+    }
+
+    /// Removes the job's segment records, without leaving markers behind.
+    ///
+    /// # Errors
+    /// [`BusError`] when the server does not answer.
+    pub async fn forget_segments(&self, job: JobId) -> Result<(), BusError> {
+        let bucket = self.bus.prefix().bucket(BucketKind::Segments);
+        let failed = |error: String| BusError {
+            action: format!("purging {job} from {bucket}"),
+            reason: error,
+            transient: true,
+        };
+        let stream = self
+            .bus
+            .jetstream()
+            .get_stream_no_info(stream_of(&bucket))
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        let purge = stream.purge().filter(format!("$KV.{bucket}.{job}.*"));
+        purge.await.map(drop).map_err(|error| failed(error.to_string()))
+    }
+
+    async fn segment_keys(&self, job: JobId) -> Result<Vec<u32>, BusError> {
+        let bucket = self.bus.prefix().bucket(BucketKind::Segments);
+        let found = subjects(&self.bus, &stream_of(&bucket), &format!("$KV.{bucket}.{job}.*")).await?;
+        Ok(found
+            .into_keys()
+            .filter_map(|subject| subject.rsplit('.').next().and_then(|n| n.parse().ok()))
+            .collect())
+    }
+}
+
+impl StoredJob {
+    fn make_room(&mut self, n: u32) {
+        let needed = n as usize + 1;
+        if self.record.segments.len() < needed {
+            self.record.segments.resize_with(needed, SegmentRecord::default);
+        }
+        if self.segment_revisions.len() < needed {
+            self.segment_revisions.resize(needed, 0);
+        }
+    }
+}
+
+fn key(job: JobId, n: u32) -> String {
+    format!("{job}.{n}")
+}
+
+/// The stream under a key-value bucket.
+fn stream_of(bucket: &str) -> String {
+    format!("KV_{bucket}")
+}
+
+/// How many messages a stream holds, per subject that matches the filter.
+pub(super) async fn subjects(
+    bus: &Bus,
+    stream: &str,
+    filter: &str,
+) -> Result<HashMap<String, usize>, BusError> {
+    let failed = |reason: String| BusError {
+        action: format!("listing {filter} in {stream}"),
+        reason,
+        transient: true,
+    };
+    let stream =
+        bus.jetstream().get_stream_no_info(stream).await.map_err(|error| failed(error.to_string()))?;
+    let mut listing =
+        stream.info_with_subjects(filter).await.map_err(|error| failed(error.to_string()))?;
+    let mut found = HashMap::new();
+    while let Some((subject, count)) =
+        listing.try_next().await.map_err(|error| failed(error.to_string()))?
+    {
+        found.insert(subject, count);
+    }
+    Ok(found)
+}
