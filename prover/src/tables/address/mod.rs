@@ -1,7 +1,7 @@
 //! rs1 + constant as a 32-bit address, and what loads and stores share: the address, the word behind it, the part of the word that
 //! is meant, and the detour when the address is not naturally aligned.
 
-use p3_field::{Field, PrimeCharacteristicRing};
+use p3_field::PrimeCharacteristicRing;
 use zisk_machine::program::Row;
 use zisk_machine::trace::Step;
 
