@@ -1,12 +1,11 @@
 //! Attacks on the instruction tables: each cell of honest rows is changed; see `stark::check::attack_rows`.
 
-use p3_field::{PrimeCharacteristicRing, PrimeField32};
 use zisk_machine::program::{Op, Row, Src2};
 use zisk_machine::trace::Step;
 
 use super::adapter::F;
 use super::{add, instruction};
-use crate::stark::check::{Balance, attack_rows, check_row, check_table};
+use crate::stark::check::{Balance, attack_rows, check_table};
 use crate::stark::table::{Columns, Table};
 
 /// Values at which carries, signs and limbs change.

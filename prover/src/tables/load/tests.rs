@@ -8,7 +8,9 @@ use zisk_machine::trace::{MemoryAccess, Step};
 use super::super::attack::{EDGES, attack_instruction};
 use super::{Load, LoadColumns, fill};
 use crate::tables::adapter::{F, SLOT_A, SLOT_B, SLOT_MEMORY};
-use crate::tables::address::testing::{Random, attack_padding, attack_pairs, check_effects, refused};
+use crate::tables::address::testing::{
+    Random, attack_padding, attack_pairs, check_effects, refused,
+};
 
 const OPS: [Op; 7] = [Op::Lb, Op::Lbu, Op::Lh, Op::Lhu, Op::Lw, Op::Lwu, Op::Ld];
 
@@ -38,44 +40,109 @@ fn value(op: Op, word: u64, address: u64) -> u64 {
 /// A load from `address` (rs1 plus `offset`), misaligned if it is.
 fn load(index: u32, op: Op, address: u64, offset: i64, word: u64) -> (Step, Row) {
     let row = Row {
-        pc: 0x9000_0000 + 2 * index, op, rd: 5, rs1: 6, src2: Src2::Imm(offset), offset: 0,
-        next_pc: 0x9000_0004 + 2 * index, alt_pc: 0x2_0001 + 2 * index, advice: None,
+        pc: 0x9000_0000 + 2 * index,
+        op,
+        rd: 5,
+        rs1: 6,
+        src2: Src2::Imm(offset),
+        offset: 0,
+        next_pc: 0x9000_0004 + 2 * index,
+        alt_pc: 0x2_0001 + 2 * index,
+        advice: None,
     };
     let clk = 20_000 + index;
     let step = Step {
-        clk, row: index, next_pc: row.next_pc, b: address.wrapping_sub(offset as u64), c: offset as u64, ts_b: 4 * clk - 70_000,
+        clk,
+        row: index,
+        next_pc: row.next_pc,
+        b: address.wrapping_sub(offset as u64),
+        c: offset as u64,
+        ts_b: 4 * clk - 70_000,
         ..Step::default()
     };
     let aligned = address.is_multiple_of(size(op));
-    (if aligned { straight(&step, &row, word) } else { detour(&step, &row) }, row)
+    (
+        if aligned {
+            straight(&step, &row, word)
+        } else {
+            detour(&step, &row)
+        },
+        row,
+    )
 }
 
 /// The step, as if aligned.
 fn straight(step: &Step, row: &Row, word: u64) -> Step {
     let address = step.b.wrapping_add(step.c);
     let word_number = (address >> 3) as u32;
-    let memory = MemoryAccess { word: word_number, before: word, after: word, prev_ts: 4 * step.clk - 65_536 };
-    let a = if address % 8 + size(row.op) <= 8 { value(row.op, word, address) } else { word };
-    Step { next_pc: row.next_pc, misaligned: false, memory, a, prev_a: 0x1111_2222_3333_4444, ts_a: 4 * step.clk - 66_000, ..*step }
+    let memory = MemoryAccess {
+        word: word_number,
+        before: word,
+        after: word,
+        prev_ts: 4 * step.clk - 65_536,
+    };
+    let a = if address % 8 + size(row.op) <= 8 {
+        value(row.op, word, address)
+    } else {
+        word
+    };
+    Step {
+        next_pc: row.next_pc,
+        misaligned: false,
+        memory,
+        a,
+        prev_a: 0x1111_2222_3333_4444,
+        ts_a: 4 * step.clk - 66_000,
+        ..*step
+    }
 }
 
 /// The step, as if misaligned.
 fn detour(step: &Step, row: &Row) -> Step {
-    Step { clk: step.clk, row: step.row, next_pc: row.alt_pc, b: step.b, c: step.c, ts_b: step.ts_b, misaligned: true, ..Step::default() }
+    Step {
+        clk: step.clk,
+        row: step.row,
+        next_pc: row.alt_pc,
+        b: step.b,
+        c: step.c,
+        ts_b: step.ts_b,
+        misaligned: true,
+        ..Step::default()
+    }
 }
 
 /// Each operation at each offset, with words and addresses at the edges.
 fn loads() -> Vec<(Step, Row)> {
     let mut loads = Vec::new();
-    let pages = [0, 0x1000_0000, 0x8fff_fff8, 0xa000_0000, 0xa041_0008, 0xbfff_fff8, 0xc000_0000, 0xffff_fff8, 0xfff8, 0x1_0000, 0x8000];
+    let pages = [
+        0,
+        0x1000_0000,
+        0x8fff_fff8,
+        0xa000_0000,
+        0xa041_0008,
+        0xbfff_fff8,
+        0xc000_0000,
+        0xffff_fff8,
+        0xfff8,
+        0x1_0000,
+        0x8000,
+    ];
     let offsets = [0, -8, 3, 2047, -2048, 0x1_0000, -(1 << 32), (1 << 32) - 1];
-    let words = EDGES.into_iter().chain([0x8081_8283_8485_8687, 0x7f80_ff7f_8000_7fff]);
+    let words = EDGES
+        .into_iter()
+        .chain([0x8081_8283_8485_8687, 0x7f80_ff7f_8000_7fff]);
     for (i, word) in words.enumerate() {
         for op in OPS {
             for low in 0..8 {
                 let n = loads.len();
                 let address = pages[(i + n / 8) % pages.len()] + low;
-                loads.push(load(n as u32, op, address, offsets[n % offsets.len()], word));
+                loads.push(load(
+                    n as u32,
+                    op,
+                    address,
+                    offsets[n % offsets.len()],
+                    word,
+                ));
             }
         }
     }
@@ -91,8 +158,24 @@ fn no_cell_is_free() {
     let loads = loads();
     attack_instruction(&Load, &loads, fill, &[]);
     // An aligned load may take the detour.
-    let detours: Vec<_> = loads.iter().filter(|(_, row)| size(row.op) > 1).map(|(step, row)| (detour(step, row), *row)).collect();
-    let detours: Vec<_> = detours.into_iter().enumerate().map(|(i, (step, row))| (Step { row: i as u32, ..step }, row)).collect();
+    let detours: Vec<_> = loads
+        .iter()
+        .filter(|(_, row)| size(row.op) > 1)
+        .map(|(step, row)| (detour(step, row), *row))
+        .collect();
+    let detours: Vec<_> = detours
+        .into_iter()
+        .enumerate()
+        .map(|(i, (step, row))| {
+            (
+                Step {
+                    row: i as u32,
+                    ..step
+                },
+                row,
+            )
+        })
+        .collect();
     attack_instruction(&Load, &detours, fill, &[]);
 }
 
@@ -102,7 +185,9 @@ fn no_two_cells_are_free_together() {
         attack_pairs(&Load, step, row, fill);
     }
     let flags = [
-        offset_of!(LoadColumns<F>, is_byte), offset_of!(LoadColumns<F>, is_half), offset_of!(LoadColumns<F>, is_word),
+        offset_of!(LoadColumns<F>, is_byte),
+        offset_of!(LoadColumns<F>, is_half),
+        offset_of!(LoadColumns<F>, is_word),
         offset_of!(LoadColumns<F>, is_double),
     ];
     attack_padding::<LoadColumns<F>>(&Load, &flags.map(column));
@@ -113,7 +198,11 @@ fn loads_do_what_the_contract_says() {
     let mut random = Random(2);
     let mut all = loads();
     for i in 0..3000 {
-        let (op, address, offset) = (OPS[random.below(7) as usize], random.value() as u32, random.value() as i32);
+        let (op, address, offset) = (
+            OPS[random.below(7) as usize],
+            random.value() as u32,
+            random.value() as i32,
+        );
         all.push(load(i, op, address.into(), offset.into(), random.value()));
     }
     for (step, row) in all {
@@ -121,9 +210,21 @@ fn loads_do_what_the_contract_says() {
         let read = (REGISTER_WORD + 6, SLOT_B, step.ts_b, step.b, step.b);
         if address.is_multiple_of(size(row.op)) {
             let word = (address / 8) as u32;
-            let memory = (word, SLOT_MEMORY, 4 * step.clk - 65_536, step.memory.before, step.memory.before);
+            let memory = (
+                word,
+                SLOT_MEMORY,
+                4 * step.clk - 65_536,
+                step.memory.before,
+                step.memory.before,
+            );
             let a = value(row.op, step.memory.before, address);
-            let write = (REGISTER_WORD + 5, SLOT_A, step.ts_a, 0x1111_2222_3333_4444, a);
+            let write = (
+                REGISTER_WORD + 5,
+                SLOT_A,
+                step.ts_a,
+                0x1111_2222_3333_4444,
+                a,
+            );
             check_effects(&Load, &step, &row, fill, &[read, memory, write]);
         } else {
             assert_eq!(step.next_pc, row.alt_pc);
@@ -136,10 +237,27 @@ fn loads_do_what_the_contract_says() {
 fn wrong_results_are_refused() {
     for (step, row) in loads().iter().filter(|(step, _)| !step.misaligned) {
         let word = step.memory.before;
-        let wrong = (0..64).map(|bit| step.a ^ 1 << bit)
-            .chain(OPS.into_iter().flat_map(|op| (0..8).step_by(size(op) as usize).map(move |at| value(op, word, at))))
-            .chain([u64::from(step.a as u32), step.a as u32 as i32 as u64, u64::from(step.a as u16), step.a as u16 as i16 as u64])
-            .chain([step.a | 0xffff_0000, step.a | 0xff00, step.a.wrapping_add(1), word, 0, u64::MAX]);
+        let wrong = (0..64)
+            .map(|bit| step.a ^ 1 << bit)
+            .chain(OPS.into_iter().flat_map(|op| {
+                (0..8)
+                    .step_by(size(op) as usize)
+                    .map(move |at| value(op, word, at))
+            }))
+            .chain([
+                u64::from(step.a as u32),
+                step.a as u32 as i32 as u64,
+                u64::from(step.a as u16),
+                step.a as u16 as i16 as u64,
+            ])
+            .chain([
+                step.a | 0xffff_0000,
+                step.a | 0xff00,
+                step.a.wrapping_add(1),
+                word,
+                0,
+                u64::MAX,
+            ]);
         for a in wrong.filter(|&a| a != step.a) {
             let wrong = Step { a, ..*step };
             assert!(refused(&Load, &wrong, row, fill), "{wrong:?} of {row:?}");
@@ -156,7 +274,11 @@ fn wrong_results_are_refused() {
                 let forged = |columns: &mut LoadColumns<F>, wrong: &Step, row: &Row| {
                     fill(columns, wrong, row);
                     let part = &mut columns.common;
-                    (part.part, part.other) = if flip { (part.other, part.part) } else { (columns.a[0], F::ZERO) };
+                    (part.part, part.other) = if flip {
+                        (part.other, part.part)
+                    } else {
+                        (columns.a[0], F::ZERO)
+                    };
                 };
                 assert!(refused(&Load, &wrong, row, forged), "{wrong:?} of {row:?}");
             }
@@ -175,18 +297,30 @@ fn wrong_addresses_are_refused() {
                 fill(columns, forged, row);
                 columns.common.b = crate::tables::adapter::limbs(step.b);
             };
-            assert!(refused(&Load, &Step { b: other, ..step }, &row, forged), "{step:?}");
+            assert!(
+                refused(&Load, &Step { b: other, ..step }, &row, forged),
+                "{step:?}"
+            );
             let unaligned = other.wrapping_add(step.c) % size(row.op) != 0;
             if unaligned {
                 let straight = straight(&Step { b: other, ..step }, &row, 7);
-                assert!(refused(&Load, &straight, &row, fill), "{straight:?} of {row:?}");
+                assert!(
+                    refused(&Load, &straight, &row, fill),
+                    "{straight:?} of {row:?}"
+                );
             }
         }
         if !address.is_multiple_of(size(row.op)) {
-            assert!(refused(&Load, &straight(&step, &row, step.a), &row, fill), "{step:?}");
+            assert!(
+                refused(&Load, &straight(&step, &row, step.a), &row, fill),
+                "{step:?}"
+            );
         }
         if size(row.op) == 1 {
-            assert!(refused(&Load, &detour(&step, &row), &row, fill), "bytes are never misaligned");
+            assert!(
+                refused(&Load, &detour(&step, &row), &row, fill),
+                "bytes are never misaligned"
+            );
         }
     }
 }
@@ -195,7 +329,11 @@ fn wrong_addresses_are_refused() {
 fn registers_cannot_be_reached() {
     for op in OPS {
         for register in [0, 10, 63_u64] {
-            for address in [(1 << 32) + 8 * register, 8 * register + (1 << 48), (8 * register).wrapping_sub(1 << 32)] {
+            for address in [
+                (1 << 32) + 8 * register,
+                8 * register + (1 << 48),
+                (8 * register).wrapping_sub(1 << 32),
+            ] {
                 for offset in [0, 8, -8, 1 - (1 << 32), (1 << 32) - 8] {
                     let (step, row) = load(0, op, address, offset, 1);
                     if step.misaligned {
@@ -206,13 +344,18 @@ fn registers_cannot_be_reached() {
                     for high in [0, 1 << 16, 0xffff, 0xfffe, (1 << 31) - (1 << 24)] {
                         for high_byte in [0, 255, 256, 511, 512] {
                             for line in [0, 31, 32, 63, 255] {
-                                let forged = |columns: &mut LoadColumns<F>, step: &Step, row: &Row| {
-                                    fill(columns, step, row);
-                                    let common = &mut columns.common;
-                                    let line = F::from_u64(line + register);
-                                    (common.high, common.high_byte, common.line) = (F::new(high), F::from_u64(high_byte), line);
-                                };
-                                assert!(refused(&Load, &step, &row, forged), "{step:?}: {high} {high_byte} {line}");
+                                let forged =
+                                    |columns: &mut LoadColumns<F>, step: &Step, row: &Row| {
+                                        fill(columns, step, row);
+                                        let common = &mut columns.common;
+                                        let line = F::from_u64(line + register);
+                                        (common.high, common.high_byte, common.line) =
+                                            (F::new(high), F::from_u64(high_byte), line);
+                                    };
+                                assert!(
+                                    refused(&Load, &step, &row, forged),
+                                    "{step:?}: {high} {high_byte} {line}"
+                                );
                             }
                         }
                     }

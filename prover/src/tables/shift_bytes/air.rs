@@ -21,6 +21,10 @@ impl Table for ShiftBytes {
     fn eval<B: TableBuilder>(&self, preprocessed: &[B::Expr], row: &[B::Expr], b: &mut B) {
         let ShiftBytesFixed { x, power, hi, lo } = ShiftBytesFixed::<B::Expr>::of(preprocessed);
         let ShiftBytesColumns { count } = ShiftBytesColumns::<B::Expr>::of(row);
-        b.receive(Bus::ShiftByte, count.clone(), &[x.clone(), power.clone(), hi.clone(), lo.clone()]);
+        b.receive(
+            Bus::ShiftByte,
+            count.clone(),
+            &[x.clone(), power.clone(), hi.clone(), lo.clone()],
+        );
     }
 }
