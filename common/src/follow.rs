@@ -50,7 +50,7 @@ impl Follower {
     async fn next(&mut self) -> jetstream::Message {
         loop {
             if self.messages.is_none() {
-                match self.open().await {
+                match self.opening().await {
                     Ok(messages) => self.messages = Some(messages),
                     Err(error) => {
                         tracing::debug!(%error, "following failed; trying again");
@@ -83,8 +83,11 @@ impl Follower {
         }
     }
 
-    async fn open(&self) -> Result<pull::Ordered, BusError> {
-        let name = self.bus.prefix().stream(self.stream);
+    /// Makes the subscription. Borrows nothing while it waits: a subscription is not `Sync`, and a future that held it by
+    /// reference could not be spawned.
+    fn opening(&self) -> impl Future<Output = Result<pull::Ordered, BusError>> + Send + use<> {
+        let bus = self.bus.clone();
+        let name = bus.prefix().stream(self.stream);
         let action = format!("following {} in {name}", self.filter);
         let deliver_policy = if self.last == 0 {
             self.start
@@ -98,16 +101,17 @@ impl Follower {
             deliver_policy,
             ..pull::OrderedConfig::default()
         };
-        let consumer = retried(&self.bus, &action, || {
-            self.bus
-                .jetstream()
-                .create_consumer_on_stream(config.clone(), name.clone())
-        })
-        .await?;
-        consumer
-            .messages()
-            .await
-            .map_err(|error| BusError::transient(&action, chain(&error)))
+        async move {
+            let consumer = retried(&bus, &action, || {
+                bus.jetstream()
+                    .create_consumer_on_stream(config.clone(), name.clone())
+            })
+            .await?;
+            consumer
+                .messages()
+                .await
+                .map_err(|error| BusError::transient(&action, chain(&error)))
+        }
     }
 }
 

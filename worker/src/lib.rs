@@ -1,1 +1,20 @@
-//! Pulls assignments, proves, folds when elected.
+//! The worker: pulls assignments, runs plans, contributes and proves segments, folds when elected.
+#![forbid(unsafe_code)]
+
+pub mod aggregate;
+pub mod compute;
+pub mod config;
+pub mod context;
+pub mod memory;
+pub mod plan;
+pub mod problem;
+pub mod programs;
+pub mod pull;
+pub mod schedule;
+pub mod segment;
+mod start;
+pub mod tree;
+pub mod worker;
+
+pub use config::Config;
+pub use start::{StartError, run};

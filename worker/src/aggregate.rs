@@ -1,0 +1,207 @@
+//! The aggregator of one job: folds segment proofs as they land, renews its lease, makes the final proof.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::future::{BoxFuture, FutureExt, OptionFuture};
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+use zisk_common::election::Lease;
+use zisk_common::ids::JobId;
+use zisk_common::messages::{
+    Event, EventBody, Final, Folded, JobRecord, ObjectRef, ObjectScope, ProgramKeys, Report, Version,
+};
+use zisk_common::subjects::Phase;
+use zisk_protocol::PublicValues;
+
+use crate::compute;
+use crate::context::Context;
+use crate::problem::Problem;
+use crate::programs::{Program, milliseconds_since};
+use crate::tree::{FoldTree, Pair, Place};
+
+/// Nodes downloaded at the same time: enough to hide the store's latency, few enough to bound memory.
+const DOWNLOADS: usize = 4;
+
+/// A job this worker may aggregate.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidacy {
+    /// The job.
+    pub job: JobId,
+    /// Its program's keys.
+    pub keys: ProgramKeys,
+}
+
+/// Aggregates `candidacy.job` under `lease` until the job ends, the lease is lost or `cancel` says to stop. Gives the
+/// lease back when it stops early, so that another worker need not wait for it to expire.
+pub async fn run(context: Context, candidacy: Candidacy, lease: Lease, cancel: CancellationToken) {
+    let (job, epoch) = (candidacy.job, lease.epoch());
+    info!(%job, epoch, "elected aggregator");
+    let aggregation = async {
+        let mut aggregator = Aggregator::new(&context, candidacy, epoch, &cancel).await?;
+        aggregator.fold_all().await
+    };
+    let result = tokio::select! {
+        result = aggregation => result,
+        () = lease.lost() => {
+            // Another aggregates now, or the job has ended; what is computed here would be refused.
+            info!(%job, epoch, "aggregation stopped: no longer the aggregator");
+            return;
+        }
+        () = cancel.cancelled() => Err(Problem::Unwanted),
+    };
+    match result {
+        Ok(()) => info!(%job, epoch, "aggregation done"),
+        Err(problem) if problem.kind().is_none() || cancel.is_cancelled() => debug!(%job, epoch, "aggregation stopped"),
+        Err(problem) => {
+            warn!(%job, epoch, error = %problem, "aggregation failed");
+            let attempt = u32::try_from(epoch).unwrap_or(u32::MAX);
+            context.report_failure(job, attempt, Phase::Folded, None, &problem, &cancel).await;
+        }
+    }
+    lease.resign().await;
+}
+
+struct Aggregator<'a> {
+    context: &'a Context,
+    cancel: &'a CancellationToken,
+    job: JobId,
+    epoch: u64,
+    began: Instant,
+    program: Arc<Program>,
+    public: PublicValues,
+    segments: u32,
+    folded: u32,
+    tree: FoldTree<Vec<u8>>,
+}
+
+impl<'a> Aggregator<'a> {
+    async fn new(
+        context: &'a Context,
+        candidacy: Candidacy,
+        epoch: u64,
+        cancel: &'a CancellationToken,
+    ) -> Result<Self, Problem> {
+        let began = Instant::now();
+        let job = candidacy.job;
+        let record = context.job_record(job).await?.ok_or(Problem::Unwanted)?;
+        if record.state.is_terminal() {
+            return Err(Problem::Unwanted);
+        }
+        let (segments, public) = shape(&record)?;
+        let program = context.programs.get(context, &candidacy.keys).await?;
+        let tree = FoldTree::new(segments);
+        Ok(Self { context, cancel, job, epoch, began, program, public, segments, folded: 0, tree })
+    }
+
+    /// Follows the job's events from the first, folds nodes as they land, makes the final proof, and waits until the
+    /// coordinator has ended the job.
+    async fn fold_all(&mut self) -> Result<(), Problem> {
+        let mut events = self.context.bus.events(self.job);
+        // Segments whose node is known but not here yet; the lowest first, for they fold first.
+        let mut known: BTreeMap<u32, ObjectRef> = BTreeMap::new();
+        let mut downloads = FuturesUnordered::new();
+        let mut fold: Option<BoxFuture<'_, (Place, Result<Vec<u8>, Problem>)>> = None;
+        loop {
+            while downloads.len() < DOWNLOADS
+                && let Some((n, node)) = known.pop_first()
+            {
+                downloads.push(download(self.context, n, node));
+            }
+            if fold.is_none() {
+                fold = self.tree.take_pair().map(|pair| self.fold(pair).boxed());
+            }
+            tokio::select! {
+                event = events.next() => match event {
+                    Ok(Event { body: EventBody::Proof { n, node, .. }, .. }) => {
+                        // The stream may hold an event twice; the first counts, as it did for the coordinator.
+                        if self.tree.misses(n) && !known.contains_key(&n) {
+                            known.insert(n, node);
+                        }
+                    }
+                    Ok(event) if event.kind().is_terminal() => return Ok(()),
+                    Ok(_) => {}
+                    Err(error) => warn!(job = %self.job, %error, "event skipped"),
+                },
+                Some(downloaded) = downloads.next() => {
+                    let (n, node) = downloaded?;
+                    self.tree.insert(n, node);
+                    self.finish_if_whole().await?;
+                }
+                Some((place, node)) = OptionFuture::from(fold.as_mut()), if fold.is_some() => {
+                    fold = None;
+                    self.tree.folded(place, node?);
+                    self.folded += 1;
+                    self.report_progress();
+                    self.finish_if_whole().await?;
+                }
+            }
+        }
+    }
+
+    /// Folds two neighbours on a thread of its own.
+    fn fold(&self, pair: Pair<Vec<u8>>) -> impl Future<Output = (Place, Result<Vec<u8>, Problem>)> + Send + use<> {
+        let (context, program) = (self.context.clone(), self.program.clone());
+        async move {
+            let Pair { left, right, parent } = pair;
+            let _turn = context.folding.acquire().await;
+            let backend = context.backend.clone();
+            let fold = move || backend.fold(&program.verifying_key, &left, &right);
+            (parent, compute::run("fold", fold).await.map_err(Problem::from))
+        }
+    }
+
+    /// Tells watchers; nothing waits for it and losing one costs nothing.
+    fn report_progress(&self) {
+        let report = Folded {
+            v: Version::default(),
+            job: self.job,
+            worker: self.context.worker,
+            epoch: self.epoch,
+            folded: self.folded,
+        };
+        let bus = self.context.bus.clone();
+        tokio::spawn(async move {
+            if let Err(error) = bus.publish_report(&Report::Folded(report)).await {
+                debug!(%error, "progress not reported");
+            }
+        });
+    }
+
+    /// Makes the final proof and reports it, once one node covers all segments.
+    async fn finish_if_whole(&mut self) -> Result<(), Problem> {
+        let Some(root) = self.tree.take_root() else { return Ok(()) };
+        let (backend, program, public) = (self.context.backend.clone(), self.program.clone(), self.public.clone());
+        let turn = self.context.folding.acquire().await;
+        let proof = compute::run("finish", move || backend.finish(&program.verifying_key, &root, &public)).await?;
+        drop(turn);
+        let report = Final {
+            v: Version::default(),
+            job: self.job,
+            worker: self.context.worker,
+            epoch: self.epoch,
+            proof: self.context.put(ObjectScope::Proof, proof.into()).await?,
+            milliseconds: milliseconds_since(self.began),
+        };
+        info!(job = %self.job, segments = self.segments, bytes = report.proof.size, "final proof made");
+        self.context.report(Report::Final(report), self.cancel).await
+    }
+}
+
+async fn download(context: &Context, n: u32, node: ObjectRef) -> Result<(u32, Vec<u8>), Problem> {
+    Ok((n, context.get(&node).await?.to_vec()))
+}
+
+/// What the record says about the job: the number of segments and the public values.
+fn shape(record: &JobRecord) -> Result<(u32, PublicValues), Problem> {
+    let execution = record.execution.as_ref().ok_or_else(|| Problem::Message("no execution is recorded".to_owned()))?;
+    let encoded = record
+        .public_values
+        .as_ref()
+        .ok_or_else(|| Problem::Message("no public values are recorded".to_owned()))?;
+    let public = rmp_serde::from_slice(encoded)
+        .map_err(|error| Problem::Message(format!("the recorded public values do not decode: {error}")))?;
+    Ok((execution.segments, public))
+}

@@ -1,0 +1,58 @@
+//! Why a piece of work did not succeed, and whose fault that is.
+
+use zisk_common::bus::BusError;
+use zisk_common::messages::FailureKind;
+use zisk_common::objects::ObjectError;
+use zisk_prover::backend::BackendError;
+
+
+/// What stopped a piece of work.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// The prover refused or failed.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The bus or the object store failed, after retries.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// An object is not there, or damaged, or the store failed.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// The job ended, or this worker leaves: nothing to report.
+    #[error("no longer wanted")]
+    Unwanted,
+    /// A message holds something this worker cannot use.
+    #[error("{0}")]
+    Message(String),
+}
+
+impl Problem {
+    /// Whose fault it is; `None` when there is nothing to report.
+    pub fn kind(&self) -> Option<FailureKind> {
+        match self {
+            Self::Unwanted | Self::Backend(BackendError::Stopped) => None,
+            Self::Backend(BackendError::Program(_)) => Some(FailureKind::Input),
+            Self::Backend(BackendError::Trap(_)) => Some(FailureKind::Execution),
+            Self::Backend(
+                BackendError::Malformed { .. } | BackendError::Rejected(_) | BackendError::Internal(_),
+            )
+            | Self::Bus(_)
+            | Self::Object(_)
+            | Self::Message(_) => Some(FailureKind::Internal),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guests_faults_are_not_the_clusters() {
+        let kind = |error: BackendError| Problem::from(error).kind();
+        assert_eq!(kind(BackendError::Program("x".into())), Some(FailureKind::Input));
+        assert_eq!(kind(BackendError::Trap("x".into())), Some(FailureKind::Execution));
+        assert_eq!(kind(BackendError::Internal("x".into())), Some(FailureKind::Internal));
+        assert_eq!(kind(BackendError::Stopped), None);
+    }
+}

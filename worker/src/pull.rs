@@ -1,0 +1,196 @@
+//! Pulling assignments: one task per class of work, each taking only what the worker's loop says there is room for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+use zisk_common::bus::Bus;
+use zisk_common::ids::JobId;
+use zisk_common::keep_alive::{Hold, KeepAlive};
+use zisk_common::messages::{Assignment, FoldAssignment, PlanAssignment, SegmentAssignment};
+use zisk_common::pull;
+use zisk_common::subjects::{AssignmentKind, ConsumerKind};
+
+use crate::worker::{Event, Events};
+
+/// How long one request waits at the server.
+const WAIT: Duration = Duration::from_secs(10);
+/// How long a plan waits while segments are queued: proving goes before new jobs.
+const AFTER_SEGMENTS: Duration = Duration::from_millis(200);
+
+/// How many assignments of each class to pull now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pulls {
+    /// Plans.
+    pub plan: usize,
+    /// Segments.
+    pub segment: usize,
+    /// Folds.
+    pub fold: usize,
+}
+
+impl Pulls {
+    fn of(self, kind: AssignmentKind) -> usize {
+        match kind {
+            AssignmentKind::Plan => self.plan,
+            AssignmentKind::Segment => self.segment,
+            AssignmentKind::Fold => self.fold,
+        }
+    }
+}
+
+/// An assignment's message, kept with this worker by in-progress acks until it is settled or forgotten.
+pub struct Delivery {
+    message: pull::Delivery,
+    /// In-progress acks go out until this is dropped.
+    _hold: Hold,
+}
+
+impl Delivery {
+    /// How often it was delivered before.
+    pub fn redeliveries(&self) -> u32 {
+        self.message.delivered().saturating_sub(1)
+    }
+
+    /// Its place in the stream: lower is older.
+    pub fn sequence(&self) -> u64 {
+        self.message.sequence()
+    }
+
+    /// Done, or not wanted any more: no one is to get it again.
+    pub async fn ack(&self) {
+        if let Err(error) = self.message.ack().await {
+            // It comes again, and whoever gets it finds the work done.
+            warn!(%error, "assignment not acknowledged");
+        }
+    }
+
+    /// Gives it back at once.
+    pub async fn nak(&self) {
+        if let Err(error) = self.message.nak(None).await {
+            debug!(%error, "assignment not given back; it comes again after ack_wait");
+        }
+    }
+}
+
+/// An assignment with its message.
+pub enum Assigned {
+    /// Run and cut.
+    Plan(PlanAssignment, Delivery),
+    /// Contribute and prove.
+    Segment(SegmentAssignment, Delivery),
+    /// Aggregate.
+    Fold(FoldAssignment, Delivery),
+}
+
+impl Assigned {
+    /// Its job.
+    pub fn job(&self) -> JobId {
+        match self {
+            Self::Plan(assignment, _) => assignment.job,
+            Self::Segment(assignment, _) => assignment.job,
+            Self::Fold(assignment, _) => assignment.job,
+        }
+    }
+
+    /// Its message.
+    pub fn into_delivery(self) -> Delivery {
+        match self {
+            Self::Plan(_, delivery) | Self::Segment(_, delivery) | Self::Fold(_, delivery) => delivery,
+        }
+    }
+}
+
+/// What a pulling task needs.
+#[derive(Clone)]
+pub struct Pulling {
+    /// Where assignments are.
+    pub bus: Bus,
+    /// Keeps them with this worker.
+    pub keep_alive: KeepAlive,
+    /// How many are wanted.
+    pub wanted: watch::Receiver<Pulls>,
+    /// Where they go.
+    pub events: Events,
+    /// Set while a request for a segment may wait at the server.
+    pub segments_open: Arc<AtomicBool>,
+    /// Ends the tasks.
+    pub stop: CancellationToken,
+}
+
+impl Pulling {
+    /// Starts one task per class.
+    pub fn start(self) {
+        for &kind in AssignmentKind::ALL {
+            let pulling = self.clone();
+            tokio::spawn(async move {
+                let stop = pulling.stop.clone();
+                stop.run_until_cancelled(pulling.run(kind)).await;
+            });
+        }
+    }
+
+    async fn run(mut self, kind: AssignmentKind) {
+        let mut puller = self.bus.puller(ConsumerKind::Assign(kind));
+        loop {
+            self.set_open(kind, false);
+            if self.wanted.wait_for(|wanted| wanted.of(kind) > 0).await.is_err() {
+                return;
+            }
+            if kind == AssignmentKind::Plan && self.segments_are_queued().await {
+                tokio::time::sleep(AFTER_SEGMENTS).await;
+                continue;
+            }
+            self.set_open(kind, true);
+            let free = self.wanted.borrow().of(kind);
+            let mut wanted = self.wanted.clone();
+            let pulled = tokio::select! {
+                pulled = puller.fetch(free, WAIT) => Some(pulled),
+                _ = async { wanted.wait_for(|wanted| wanted.of(kind) == 0).await.is_err() } => None,
+            };
+            match pulled {
+                // A request that waits is an idle worker to the others: withdraw it when there is no room any more.
+                None => puller.release().await,
+                Some(pulled) => {
+                    for message in pulled {
+                        self.hand_over(kind, message).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn hand_over(&self, kind: AssignmentKind, message: pull::Delivery) {
+        let decoded = Assignment::decode(kind, message.payload());
+        let delivery = Delivery { _hold: self.keep_alive.hold(&message), message };
+        let assigned = match decoded {
+            Ok(Assignment::Plan(assignment)) => Assigned::Plan(assignment, delivery),
+            Ok(Assignment::Segment(assignment)) => Assigned::Segment(assignment, delivery),
+            Ok(Assignment::Fold(assignment)) => Assigned::Fold(assignment, delivery),
+            Err(error) => {
+                // Perhaps a newer release's, which a newer worker reads: not ours to remove.
+                warn!(class = kind.as_str(), %error, "assignment not understood: given back");
+                let _ = delivery.message.nak(Some(WAIT)).await;
+                return;
+            }
+        };
+        let (taken, done) = oneshot::channel();
+        self.events.tell(Event::Assigned(assigned, taken));
+        // Until the loop has counted it: else the next pull would take one too many. An error means it has ended.
+        let _ = done.await;
+    }
+
+    async fn segments_are_queued(&self) -> bool {
+        let depth = self.bus.queue_depth(ConsumerKind::Assign(AssignmentKind::Segment)).await;
+        depth.is_ok_and(|depth| depth.pending > 0)
+    }
+
+    fn set_open(&self, kind: AssignmentKind, open: bool) {
+        if kind == AssignmentKind::Segment {
+            self.segments_open.store(open, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! One segment's work: fetch, contribute, prove, report. Each function runs as a task of its own and tells the worker's
+//! loop what it needs to know for its schedule.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+use zisk_common::follow::Broadcast;
+use zisk_common::ids::{Digest, JobId};
+use zisk_common::messages::{ByteBuf, Contribution, ObjectScope, Proof, Report, SegmentAssignment, Version};
+use zisk_common::subjects::Phase;
+use zisk_prover::backend::Contributed;
+use zisk_protocol::GlobalChallenge;
+
+use crate::aggregate::Candidacy;
+use crate::compute;
+use crate::context::Context;
+use crate::problem::Problem;
+use crate::programs::milliseconds_since;
+use crate::schedule::Key;
+use crate::worker::{Event, Events};
+
+/// What a task needs to know of the segment it works on.
+#[derive(Clone)]
+pub struct Segment {
+    /// Its place in the schedule.
+    pub key: Key,
+    /// Its assignment.
+    pub assignment: std::sync::Arc<SegmentAssignment>,
+    /// Which delivery of the assignment this is.
+    pub attempt: u32,
+    /// The job is over, or the segment given back.
+    pub cancel: CancellationToken,
+}
+
+impl Segment {
+    fn job(&self) -> JobId {
+        self.assignment.job
+    }
+
+    fn n(&self) -> u32 {
+        self.assignment.n
+    }
+}
+
+/// Gets the segment's bytes.
+pub async fn fetch(context: Context, segment: Segment, redelivered: bool, events: Events) {
+    if redelivered && is_done(&context, &segment, &events).await {
+        return;
+    }
+    let result = tokio::select! {
+        () = segment.cancel.cancelled() => Err(Problem::Unwanted),
+        bytes = context.get(&segment.assignment.segment) => bytes.map_err(Problem::from),
+    };
+    // Loading beside the download: the first segment of a program finds it ready.
+    let loaded = context.programs.get(&context, &segment.assignment.keys).await;
+    match result.and_then(|bytes| loaded.map(|_| bytes)) {
+        Ok(bytes) => events.tell(Event::Fetched(segment.key, bytes)),
+        Err(problem) => fail(&context, &segment, Phase::Contribution, problem, &events).await,
+    }
+}
+
+/// Whether a segment that was delivered before needs no work any more: its proof is committed or its job has ended. Else
+/// tells the loop the job's challenge, if there is one: it may have been broadcast before this worker came.
+async fn is_done(context: &Context, segment: &Segment, events: &Events) -> bool {
+    let (job, n) = (segment.job(), segment.n());
+    if context.segment_is_proven(job, n).await || context.job_has_ended(job).await {
+        info!(%job, segment = n, attempt = segment.attempt, "redelivered, but done already: not proven again");
+        events.tell(Event::Settled(segment.key));
+        return true;
+    }
+    match context.bus.challenge(job).await {
+        Ok(Some(challenge)) => events.tell(Event::Broadcast(Broadcast::Challenge(challenge))),
+        Ok(None) => {}
+        // The broadcasts are followed anyway.
+        Err(error) => debug!(%job, %error, "challenge not read"),
+    }
+    false
+}
+
+/// Stage 1: computes and reports the contribution.
+pub async fn contribute(context: Context, segment: Segment, bytes: Bytes, events: Events) {
+    let began = Instant::now();
+    let computed = async {
+        let program = context.programs.get(&context, &segment.assignment.keys).await?;
+        Ok(compute::run("contribute", move || program.loaded.contribute(&bytes)).await?)
+    };
+    match computed.await {
+        Ok((contribution, contributed)) => {
+            let milliseconds = milliseconds_since(began);
+            let report = Contribution {
+                v: Version::default(),
+                job: segment.job(),
+                n: segment.n(),
+                worker: context.worker,
+                attempt: segment.attempt,
+                contribution: ByteBuf::from(contribution),
+                milliseconds,
+            };
+            info!(job = %segment.job(), segment = segment.n(), attempt = segment.attempt, milliseconds, "contributed");
+            // Frees the slot first: the report need not be waited for.
+            events.tell(Event::Contributed(segment.key, contributed));
+            if let Err(problem) = context.report(Report::Contribution(report), &segment.cancel).await {
+                fail(&context, &segment, Phase::Contribution, problem, &events).await;
+            }
+        }
+        Err(problem) => fail(&context, &segment, Phase::Contribution, problem, &events).await,
+    }
+}
+
+/// Where stage 2 starts from.
+pub enum Start {
+    /// Data that stage 1 left.
+    Contributed(Box<dyn Contributed>),
+    /// The segment: stage 1 comes first.
+    Segment(Bytes),
+}
+
+/// Stage 2: proves, uploads, reports, and stands for election.
+pub async fn prove(
+    context: Context,
+    segment: Segment,
+    start: Start,
+    challenge: GlobalChallenge,
+    events: Events,
+) {
+    let began = Instant::now();
+    let computed = async {
+        let program = context.programs.get(&context, &segment.assignment.keys).await?;
+        let prove = move || match start {
+            Start::Contributed(contributed) => contributed.prove(&challenge),
+            Start::Segment(bytes) => program.loaded.contribute(&bytes)?.1.prove(&challenge),
+        };
+        Ok::<_, Problem>(compute::run("prove", prove).await?)
+    };
+    let node = match computed.await {
+        Ok(node) => node,
+        Err(problem) => return fail(&context, &segment, Phase::Proof, problem, &events).await,
+    };
+    let milliseconds = milliseconds_since(began);
+    // Frees the slot: upload and report go on beside the next proof.
+    events.tell(Event::Proven(segment.key));
+    let committed = async {
+        let report = Proof {
+            v: Version::default(),
+            job: segment.job(),
+            n: segment.n(),
+            worker: context.worker,
+            attempt: segment.attempt,
+            node: context.put(ObjectScope::Node(segment.job()), node.into()).await?,
+            challenge: Digest::of(&challenge.0),
+            milliseconds,
+        };
+        context.report(Report::Proof(report), &segment.cancel).await
+    };
+    if let Err(problem) = committed.await {
+        return fail(&context, &segment, Phase::Proof, problem, &events).await;
+    }
+    info!(job = %segment.job(), segment = segment.n(), attempt = segment.attempt, milliseconds, "proven");
+    // Only now, with the proof safe on the bus: the first such worker becomes the job's aggregator.
+    let candidacy = Candidacy { job: segment.job(), keys: segment.assignment.keys };
+    if let Some(lease) = context.stand_for_election(segment.job()).await {
+        events.tell(Event::Elected(candidacy, lease));
+    }
+    events.tell(Event::Settled(segment.key));
+}
+
+/// Reports the failure, if it is one, and settles the assignment.
+async fn fail(
+    context: &Context,
+    segment: &Segment,
+    phase: Phase,
+    problem: Problem,
+    events: &Events,
+) {
+    if !segment.cancel.is_cancelled() {
+        let (job, n, attempt) = (segment.job(), segment.n(), segment.attempt);
+        warn!(%job, segment = n, attempt, phase = phase.as_str(), error = %problem, "segment failed");
+        context.report_failure(job, attempt, phase, Some(n), &problem, &segment.cancel).await;
+    }
+    events.tell(Event::Settled(segment.key));
+}

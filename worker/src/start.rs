@@ -1,0 +1,195 @@
+//! From settings to a running worker, and its orderly end.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use zisk_common::bus::{Bus, BusConfig, BusError, ConnectError};
+use zisk_common::buckets::BucketError;
+use zisk_common::config::ConfigError;
+use zisk_common::ids::WorkerId;
+use zisk_common::keep_alive::{KeepAlive, KeepAliveError};
+use zisk_common::messages::{Load, Version, Versions, WorkerPresence, WorkerState, unix_ms};
+use zisk_common::objects::{ObjectError, Objects, StoreUrl};
+use zisk_common::presence::Presence;
+use zisk_prover::backend::Backend;
+
+use crate::config::Config;
+use crate::context::Context;
+use crate::pull::{Pulling, Pulls};
+use crate::worker::{Event, Events, Worker};
+
+/// Why the worker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting is unusable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The bus cannot be used, and waiting will not change that.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The object store cannot be used.
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
+    /// Streams or buckets cannot be made.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The presence cannot be written.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// The thread for in-progress acks cannot be started.
+    #[error(transparent)]
+    KeepAlive(#[from] KeepAliveError),
+}
+
+impl StartError {
+    /// Whether it may pass: NATS is away, or just starting.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Connect(error) | Self::KeepAlive(KeepAliveError::Connect(error)) => {
+                matches!(error, ConnectError::Unreachable { .. })
+            }
+            Self::Bus(error) | Self::Bucket(BucketError::Bus(error)) | Self::Objects(ObjectError::Bus(error)) => {
+                error.transient
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What a started worker stands on.
+struct Started {
+    bus: Bus,
+    keep_alive: KeepAlive,
+    objects: Objects,
+    presence: Presence,
+}
+
+/// Runs a worker until `drain`; then it finishes what it has begun, or gives it back, and returns.
+///
+/// A NATS server that is not there yet is waited for.
+///
+/// # Errors
+/// [`StartError`] when waiting cannot help.
+pub async fn run(config: Config, backend: Arc<dyn Backend>, drain: CancellationToken) -> Result<(), StartError> {
+    let worker = config.worker_id();
+    let bus = config.bus(&format!("zisk-worker {worker}"))?;
+    let store = config.bus.store()?;
+    let started = loop {
+        match start(&config, &bus, &store, worker, backend.version()).await {
+            Ok(started) => break started,
+            Err(error) if error.is_transient() => {
+                warn!("{error}; trying again in {} s", config.connection.reconnect_interval_seconds);
+            }
+            Err(error) => return Err(error),
+        }
+        let pause = std::time::Duration::from_secs(config.connection.reconnect_interval_seconds);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = drain.cancelled() => return Ok(()),
+        }
+    };
+    let capacity = config.worker.compute_capacity.compute_units;
+    info!("registered as worker {worker} (capacity {capacity})");
+    work(&config, backend, worker, started, drain).await
+}
+
+async fn start(
+    config: &Config,
+    bus: &BusConfig,
+    store: &StoreUrl,
+    worker: WorkerId,
+    backend: &str,
+) -> Result<Started, StartError> {
+    let bus = Bus::connect(bus.clone()).await?;
+    bus.prepare().await?;
+    let objects = Objects::open(store, &bus).await?;
+    let keep_alive = KeepAlive::start(&bus).await?;
+    let entry = WorkerPresence {
+        v: Version::default(),
+        worker,
+        host: host(config),
+        capacity: config.worker.compute_capacity.compute_units,
+        versions: Versions { release: env!("CARGO_PKG_VERSION").to_owned(), backend: backend.to_owned() },
+        state: WorkerState::Idle,
+        load: Load::default(),
+        started_ms: unix_ms(),
+        seen_ms: unix_ms(),
+    };
+    // Written here first, so that "registered" is true when it is logged.
+    bus.workers().await?.put(worker, &entry).await?;
+    let presence = Presence::start(&keep_alive, entry);
+    Ok(Started { bus, keep_alive, objects, presence })
+}
+
+async fn work(
+    config: &Config,
+    backend: Arc<dyn Backend>,
+    worker: WorkerId,
+    started: Started,
+    drain: CancellationToken,
+) -> Result<(), StartError> {
+    let Started { bus, keep_alive, objects, presence } = started;
+    let limits = config.limits();
+    info!(
+        slots = limits.slots,
+        aside_mib = limits.aside_bytes >> 20,
+        backend = backend.version(),
+        "ready for assignments"
+    );
+    let programs = config.proving.programs_cached;
+    let context =
+        Context::open(worker, bus.clone(), keep_alive.clone(), objects, backend, programs).await?;
+    let (events, received) = Events::channel();
+    let (wanted, pulls) = watch::channel(Pulls::default());
+    let (load, mut shown) = watch::channel(Load::default());
+
+    let stop = CancellationToken::new();
+    let pulling = Pulling {
+        bus: bus.clone(),
+        keep_alive,
+        wanted: pulls,
+        events: events.clone(),
+        segments_open: context.segments_open(),
+        stop: stop.clone(),
+    };
+    let mut broadcasts = bus.broadcasts();
+    let heard = events.clone();
+    tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+        loop {
+            heard.tell(Event::Broadcast(broadcasts.next().await));
+        }
+    }));
+    let show = async {
+        let draining = drain.clone();
+        while shown.changed().await.is_ok() {
+            let load = shown.borrow_and_update().clone();
+            presence.update(|entry| {
+                entry.state = match (draining.is_cancelled(), load.assignments) {
+                    (true, _) => WorkerState::Draining,
+                    (false, 0) => WorkerState::Idle,
+                    (false, _) => WorkerState::Busy,
+                };
+                entry.load = load;
+            });
+        }
+    };
+    pulling.start();
+    let worker = Worker::new(context, limits, events, wanted, load);
+    tokio::join!(worker.run(received, drain.clone(), config.shutdown_timeout()), show);
+    stop.cancel();
+    presence.leave().await;
+    bus.flush().await;
+    info!("stopped");
+    Ok(())
+}
+
+/// Where this worker runs: its pinned name, or the machine's.
+fn host(config: &Config) -> String {
+    let pinned = &config.worker.worker_id;
+    if !pinned.is_empty() && pinned.parse::<WorkerId>().is_err() {
+        return pinned.clone();
+    }
+    std::fs::read_to_string("/etc/hostname").map_or_else(|_| String::new(), |name| name.trim().to_owned())
+}

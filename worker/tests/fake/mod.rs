@@ -1,0 +1,181 @@
+//! A prover for tests of the cluster: deterministic, sleeps instead of proving, checks what the real one checks.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use zisk_protocol::{GlobalChallenge, OUTPUT_COUNT, PublicValues};
+use zisk_prover::backend::{
+    Backend, BackendError, Contributed, ExecuteOptions, Execution, LoadedProgram, Setup,
+};
+
+/// What a fake program does; its "ELF" is [`MAGIC`] and this as JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FakeProgram {
+    pub segments: u32,
+    /// Duration of each stage of a segment.
+    pub work_ms: u64,
+    /// What stage 1 says it holds.
+    pub kept_bytes: usize,
+    pub exit_code: u64,
+    /// Traps instead of halting.
+    pub trap: bool,
+}
+
+impl FakeProgram {
+    pub fn new(segments: u32, work_ms: u64) -> Self {
+        Self { segments, work_ms, kept_bytes: 1000, exit_code: 0, trap: false }
+    }
+
+    pub fn elf(&self) -> Vec<u8> {
+        [MAGIC, &serde_json::to_vec(self).unwrap()].concat()
+    }
+}
+
+const MAGIC: &[u8] = b"FAKE";
+
+/// Counts what it was asked to do.
+#[derive(Debug, Default)]
+pub struct Calls {
+    pub setup: AtomicU32,
+    pub contribute: AtomicU32,
+    pub prove: AtomicU32,
+    pub fold: AtomicU32,
+}
+
+#[derive(Debug, Default)]
+pub struct FakeBackend {
+    pub calls: Arc<Calls>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Node {
+    first: u32,
+    last: u32,
+    challenge: [u8; 32],
+}
+
+fn parse<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<T, BackendError> {
+    serde_json::from_slice(bytes).map_err(|error| BackendError::Malformed { what, reason: error.to_string() })
+}
+
+fn json<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap()
+}
+
+impl FakeBackend {
+    /// The challenge the test's coordinator broadcasts.
+    pub const CHALLENGE: GlobalChallenge = GlobalChallenge([7; 32]);
+}
+
+impl Backend for FakeBackend {
+    fn version(&self) -> &'static str {
+        "fake-1"
+    }
+
+    fn setup(&self, elf: &[u8]) -> Result<Setup, BackendError> {
+        self.calls.setup.fetch_add(1, Ordering::Relaxed);
+        let program = elf.strip_prefix(MAGIC).ok_or_else(|| BackendError::Program("not a fake".to_owned()))?;
+        parse::<FakeProgram>("program", program)?;
+        let verifying_key = program.to_vec();
+        let verifying_key_digest = [3; 32];
+        Ok(Setup { proving_key: program.to_vec(), verifying_key, verifying_key_digest })
+    }
+
+    fn load(&self, proving_key: &[u8]) -> Result<Arc<dyn LoadedProgram>, BackendError> {
+        Ok(Arc::new(FakeLoaded { program: parse("proving key", proving_key)?, calls: self.calls.clone() }))
+    }
+
+    fn fold(&self, _verifying_key: &[u8], left: &[u8], right: &[u8]) -> Result<Vec<u8>, BackendError> {
+        self.calls.fold.fetch_add(1, Ordering::Relaxed);
+        let (left, right): (Node, Node) = (parse("node", left)?, parse("node", right)?);
+        if left.last + 1 != right.first || left.challenge != right.challenge {
+            return Err(BackendError::Rejected(format!("{} and {} are no neighbours", left.last, right.first)));
+        }
+        Ok(json(&Node { first: left.first, last: right.last, challenge: left.challenge }))
+    }
+
+    fn finish(&self, verifying_key: &[u8], root: &[u8], public: &PublicValues) -> Result<Vec<u8>, BackendError> {
+        let program: FakeProgram = parse("verifying key", verifying_key)?;
+        let node: Node = parse("node", root)?;
+        if (node.first, node.last + 1) != (0, program.segments) {
+            return Err(BackendError::Rejected("segments missing".to_owned()));
+        }
+        Ok(json(public))
+    }
+
+    fn check_segment_proof(
+        &self,
+        _verifying_key: &[u8],
+        _contribution: &[u8],
+        challenge: &GlobalChallenge,
+        node: &[u8],
+    ) -> Result<(), BackendError> {
+        let node: Node = parse("node", node)?;
+        if node.challenge == challenge.0 { Ok(()) } else { Err(BackendError::Rejected("challenge".to_owned())) }
+    }
+
+    fn verify(&self, _verifying_key: &[u8], proof: &[u8]) -> Result<PublicValues, BackendError> {
+        parse("proof", proof)
+    }
+}
+
+struct FakeLoaded {
+    program: FakeProgram,
+    calls: Arc<Calls>,
+}
+
+impl LoadedProgram for FakeLoaded {
+    fn execute(
+        &self,
+        input: &[u8],
+        options: &ExecuteOptions,
+        sink: &mut dyn FnMut(u32, Vec<u8>) -> ControlFlow<()>,
+    ) -> Result<Execution, BackendError> {
+        let mut segments = 0;
+        if options.log_segment_steps.is_some() {
+            for index in 0..self.program.segments {
+                if sink(index, json(&index)).is_break() {
+                    return Err(BackendError::Stopped);
+                }
+                segments += 1;
+            }
+        }
+        if self.program.trap {
+            return Err(BackendError::Trap("pc 0x90000000: unknown instruction 0x0".to_owned()));
+        }
+        let mut outputs = vec![0; OUTPUT_COUNT];
+        outputs[0] = input.iter().map(|&byte| u32::from(byte)).sum();
+        let public = PublicValues { outputs, exit_code: self.program.exit_code };
+        Ok(Execution { public, steps: 1000 * u64::from(self.program.segments), segments, uart: "hello\n".to_owned() })
+    }
+
+    fn contribute(&self, segment: &[u8]) -> Result<(Vec<u8>, Box<dyn Contributed>), BackendError> {
+        self.calls.contribute.fetch_add(1, Ordering::Relaxed);
+        let index: u32 = parse("segment", segment)?;
+        std::thread::sleep(Duration::from_millis(self.program.work_ms));
+        let contributed =
+            FakeContributed { index, program: self.program.clone(), calls: self.calls.clone() };
+        Ok((json(&("contribution", index)), Box::new(contributed)))
+    }
+}
+
+struct FakeContributed {
+    index: u32,
+    program: FakeProgram,
+    calls: Arc<Calls>,
+}
+
+impl Contributed for FakeContributed {
+    fn prove(self: Box<Self>, challenge: &GlobalChallenge) -> Result<Vec<u8>, BackendError> {
+        self.calls.prove.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(self.program.work_ms));
+        Ok(json(&Node { first: self.index, last: self.index, challenge: challenge.0 }))
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.program.kept_bytes
+    }
+}
