@@ -3,6 +3,7 @@
 
 pub mod buckets;
 pub mod bus;
+pub mod config;
 pub mod election;
 pub mod follow;
 pub mod ids;
@@ -14,3 +15,4 @@ pub mod publish;
 pub mod pull;
 pub mod streams;
 pub mod subjects;
+pub mod telemetry;

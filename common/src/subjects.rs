@@ -219,7 +219,13 @@ pub enum BucketKind {
 
 impl BucketKind {
     /// All buckets.
-    pub const ALL: &[Self] = &[Self::Jobs, Self::Segments, Self::Workers, Self::Programs, Self::Elections];
+    pub const ALL: &[Self] = &[
+        Self::Jobs,
+        Self::Segments,
+        Self::Workers,
+        Self::Programs,
+        Self::Elections,
+    ];
 
     const fn suffix(self) -> &'static str {
         match self {

@@ -1,0 +1,296 @@
+//! The parts of a configuration that every binary has: bus, object store, log.
+//!
+//! Each value comes from the first that has it: flag, environment, file, default. Flags and environment are clap's; the
+//! file is TOML with one table per struct here (`[bus]`, `[logging]`), and unknown keys are refused.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use crate::bus::BusConfig;
+use crate::objects::{ObjectError, StoreUrl};
+use crate::subjects::{Prefix, SubjectError};
+
+/// What is wrong with a configuration.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration file {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("configuration file {path}: {reason}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and what, with the keys that are allowed.
+        reason: String,
+    },
+    /// A value is outside its range.
+    #[error("{key} is {value}: expected {expected}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// The prefix is unusable.
+    #[error(transparent)]
+    Prefix(#[from] SubjectError),
+    /// The object store is unknown.
+    #[error(transparent)]
+    Store(#[from] ObjectError),
+}
+
+/// Reads a TOML file.
+///
+/// # Errors
+/// [`ConfigError`] with the file, the place, and the keys that are allowed there.
+pub fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    toml::from_str(&text).map_err(|error| ConfigError::Parse {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// How to reach the bus and the object store; table `[bus]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BusArgs {
+    /// NATS server, or several separated by commas [default: nats://127.0.0.1:4222]
+    #[arg(long, env = "ZISK_NATS_URL", value_name = "URL", global = true)]
+    pub nats_url: Option<String>,
+    /// NATS credentials file
+    #[arg(long, env = "ZISK_NATS_CREDS", value_name = "FILE", global = true)]
+    pub nats_creds: Option<PathBuf>,
+    /// Prefix of all subjects, streams and buckets [default: zisk.v1]
+    #[arg(long, env = "ZISK_PREFIX", value_name = "NAME", global = true)]
+    pub prefix: Option<String>,
+    /// Object store: jetstream, or file:///directory [default: jetstream]
+    #[arg(long, env = "ZISK_OBJECT_STORE", value_name = "URL", global = true)]
+    pub object_store: Option<String>,
+    /// Copies of every stream and bucket: 1, 3 or 5 [default: 1]
+    #[arg(long, env = "ZISK_REPLICAS", value_name = "N", global = true)]
+    pub replicas: Option<usize>,
+    /// Seconds after which a silent worker's assignment goes to another [default: 30]
+    #[arg(long, env = "ZISK_ACK_WAIT_SECONDS", value_name = "S", global = true)]
+    pub ack_wait_seconds: Option<u64>,
+    /// Seconds after which a silent aggregator or worker counts as gone [default: 15]
+    #[arg(long, env = "ZISK_LEASE_SECONDS", value_name = "S", global = true)]
+    pub lease_seconds: Option<u64>,
+    /// Seconds to keep trying to reach NATS at the start [default: 10]
+    #[arg(long, env = "ZISK_CONNECT_SECONDS", value_name = "S", global = true)]
+    pub connect_seconds: Option<u64>,
+}
+
+impl BusArgs {
+    /// These values (flags, environment) where set, else the file's.
+    #[must_use]
+    pub fn over(self, file: Self) -> Self {
+        Self {
+            nats_url: self.nats_url.or(file.nats_url),
+            nats_creds: self.nats_creds.or(file.nats_creds),
+            prefix: self.prefix.or(file.prefix),
+            object_store: self.object_store.or(file.object_store),
+            replicas: self.replicas.or(file.replicas),
+            ack_wait_seconds: self.ack_wait_seconds.or(file.ack_wait_seconds),
+            lease_seconds: self.lease_seconds.or(file.lease_seconds),
+            connect_seconds: self.connect_seconds.or(file.connect_seconds),
+        }
+    }
+
+    /// The bus configuration, defaults filled in; `name` is the connection's.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the key and its range.
+    pub fn bus(&self, name: &str) -> Result<BusConfig, ConfigError> {
+        let default = BusConfig::default();
+        let replicas = self.replicas.unwrap_or(default.replicas);
+        if ![1, 3, 5].contains(&replicas) {
+            return Err(ConfigError::Value {
+                key: "replicas",
+                value: replicas.to_string(),
+                expected: "1, 3 or 5",
+            });
+        }
+        let prefix = match &self.prefix {
+            Some(text) => Prefix::from_str(text)?,
+            None => default.prefix,
+        };
+        Ok(BusConfig {
+            url: self.nats_url.clone().unwrap_or(default.url),
+            prefix,
+            credentials: self.nats_creds.clone(),
+            name: name.to_owned(),
+            replicas,
+            // A third of it is between two in-progress acks: below 1 s a slow network loses assignments.
+            ack_wait: seconds(
+                "ack_wait_seconds",
+                self.ack_wait_seconds,
+                default.ack_wait,
+                "1 to 3600",
+            )?,
+            lease: seconds(
+                "lease_seconds",
+                self.lease_seconds,
+                default.lease,
+                "1 to 3600",
+            )?,
+            connect_wait: self
+                .connect_seconds
+                .map_or(default.connect_wait, Duration::from_secs),
+            retry: default.retry,
+        })
+    }
+
+    /// Where objects are.
+    ///
+    /// # Errors
+    /// [`ConfigError::Store`] when the URL is not known.
+    pub fn store(&self) -> Result<StoreUrl, ConfigError> {
+        match &self.object_store {
+            None => Ok(StoreUrl::default()),
+            Some(text) => Ok(text.parse()?),
+        }
+    }
+}
+
+fn seconds(
+    key: &'static str,
+    value: Option<u64>,
+    default: Duration,
+    expected: &'static str,
+) -> Result<Duration, ConfigError> {
+    match value {
+        None => Ok(default),
+        Some(value @ 1..=3600) => Ok(Duration::from_secs(value)),
+        Some(value) => Err(ConfigError::Value {
+            key,
+            value: value.to_string(),
+            expected,
+        }),
+    }
+}
+
+/// What is logged, how and where; table `[logging]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogArgs {
+    /// Log level: error, warn, info, debug, trace, or a tracing filter; RUST_LOG wins [default: info]
+    #[arg(
+        long = "log-level",
+        env = "ZISK_LOG_LEVEL",
+        value_name = "LEVEL",
+        global = true
+    )]
+    pub level: Option<String>,
+    /// Log format [default: pretty]
+    #[arg(
+        long = "log-format",
+        env = "ZISK_LOG_FORMAT",
+        value_enum,
+        value_name = "FORMAT",
+        global = true
+    )]
+    pub format: Option<LogFormat>,
+    /// Log to FILE.YYYY-MM-DD, a new one every day, instead of the console
+    #[arg(
+        long = "log-file",
+        env = "ZISK_LOG_FILE",
+        value_name = "FILE",
+        global = true
+    )]
+    pub file_path: Option<PathBuf>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line per event.
+    Compact,
+    /// Several lines per event, for reading.
+    #[default]
+    Pretty,
+    /// One JSON object per event, for machines.
+    Json,
+}
+
+impl LogArgs {
+    /// These values (flags, environment) where set, else the file's.
+    #[must_use]
+    pub fn over(self, file: Self) -> Self {
+        Self {
+            level: self.level.or(file.level),
+            format: self.format.or(file.format),
+            file_path: self.file_path.or(file.file_path),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct File {
+        bus: BusArgs,
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let file: File = toml::from_str("[bus]\nnats_url = 'nats://file:1'\nreplicas = 3").unwrap();
+        let flags = BusArgs {
+            nats_url: Some("nats://flag:2".to_owned()),
+            ..BusArgs::default()
+        };
+        let bus = flags.over(file.bus).bus("test").unwrap();
+        assert_eq!((bus.url.as_str(), bus.replicas), ("nats://flag:2", 3));
+        assert_eq!(bus.ack_wait, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = toml::from_str::<File>("[bus]\nnats_ulr = 'x'")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("nats_ulr") && error.contains("`nats_url`"),
+            "{error}"
+        );
+        let error = BusArgs {
+            replicas: Some(2),
+            ..BusArgs::default()
+        }
+        .bus("t")
+        .unwrap_err()
+        .to_string();
+        assert!(
+            error.contains("replicas is 2: expected 1, 3 or 5"),
+            "{error}"
+        );
+        let error = BusArgs {
+            prefix: Some("a_b".to_owned()),
+            ..BusArgs::default()
+        }
+        .bus("t")
+        .unwrap_err()
+        .to_string();
+        assert!(error.contains("a_b"), "{error}");
+    }
+}

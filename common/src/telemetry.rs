@@ -1,0 +1,257 @@
+//! Logs, metrics, health.
+
+use std::fs::File;
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{NaiveDate, Utc};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+use crate::config::{LogArgs, LogFormat};
+
+/// Upper bounds of histograms in seconds: from one exchange with the bus to the proof of a large job.
+const SECONDS_BUCKETS: [f64; 14] = [
+    0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0, 3600.0,
+];
+/// A request line and headers longer than this are no scraper's.
+const MAX_REQUEST: usize = 8 * 1024;
+/// How long a scraper may take to send its request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why logs or metrics do not work.
+#[derive(Debug, Error)]
+pub enum TelemetryError {
+    /// The filter is not one.
+    #[error(
+        "log level {value:?}: {reason}; expected error, warn, info, debug, trace or a filter such as info,zisk=debug"
+    )]
+    Filter {
+        /// As configured.
+        value: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// There is a subscriber or a recorder already.
+    #[error("telemetry is already set up: {0}")]
+    AlreadySet(String),
+    /// The log file cannot be written.
+    #[error("log file {path}: {reason}")]
+    LogFile {
+        /// As configured.
+        path: PathBuf,
+        /// Why.
+        reason: std::io::Error,
+    },
+    /// The address is not free.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// Why.
+        reason: std::io::Error,
+    },
+}
+
+/// Starts logging to the console's `console` stream or to a file; `RUST_LOG` wins over the configured level.
+///
+/// # Errors
+/// [`TelemetryError`] for a bad filter, an unusable file, or a second call.
+pub fn init_logs(args: &LogArgs, console: Console) -> Result<(), TelemetryError> {
+    let value = std::env::var("RUST_LOG")
+        .ok()
+        .filter(|value| !value.is_empty())
+        .or_else(|| args.level.clone())
+        // async-nats says "event: connected" on its own; our own lines say it with more.
+        .unwrap_or_else(|| "info,async_nats=warn".to_owned());
+    let filter = EnvFilter::try_new(&value).map_err(|error| TelemetryError::Filter {
+        value: value.clone(),
+        reason: error.to_string(),
+    })?;
+    let (writer, colour) = match (&args.file_path, console) {
+        (Some(path), _) => (BoxMakeWriter::new(DailyFile::open(path)?), false),
+        (None, Console::Stdout) => (
+            BoxMakeWriter::new(std::io::stdout),
+            std::io::stdout().is_terminal(),
+        ),
+        (None, Console::Stderr) => (
+            BoxMakeWriter::new(std::io::stderr),
+            std::io::stderr().is_terminal(),
+        ),
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_ansi(colour);
+    match args.format.unwrap_or_default() {
+        LogFormat::Compact => builder.compact().try_init(),
+        LogFormat::Pretty => builder.pretty().try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    }
+    .map_err(|error| TelemetryError::AlreadySet(error.to_string()))
+}
+
+/// Which of the console's streams takes the log when no file does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Console {
+    /// Services: the log is what they print.
+    Stdout,
+    /// Commands: stdout is for data.
+    Stderr,
+}
+
+/// Appends to `<path>.<date>`; begins a new file when the (UTC) date changes.
+#[derive(Clone)]
+struct DailyFile {
+    path: PathBuf,
+    current: Arc<Mutex<(NaiveDate, File)>>,
+}
+
+impl DailyFile {
+    fn open(path: &Path) -> Result<Self, TelemetryError> {
+        let today = Utc::now().date_naive();
+        let file = open_dated(path, today).map_err(|reason| TelemetryError::LogFile {
+            path: path.to_owned(),
+            reason,
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            current: Arc::new(Mutex::new((today, file))),
+        })
+    }
+}
+
+fn open_dated(path: &Path, date: NaiveDate) -> std::io::Result<File> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{date}"));
+    File::options()
+        .create(true)
+        .append(true)
+        .open(PathBuf::from(name))
+}
+
+impl Write for DailyFile {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let today = Utc::now().date_naive();
+        if current.0 != today {
+            *current = (today, open_dated(&self.path, today)?);
+        }
+        current.1.write(line)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .1
+            .flush()
+    }
+}
+
+impl<'a> MakeWriter<'a> for DailyFile {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// Collects everything the `metrics` macros record; the handle renders it as Prometheus text.
+///
+/// # Errors
+/// [`TelemetryError::AlreadySet`] on a second call.
+pub fn init_metrics() -> Result<PrometheusHandle, TelemetryError> {
+    PrometheusBuilder::new()
+        .set_buckets(&SECONDS_BUCKETS)
+        .and_then(PrometheusBuilder::install_recorder)
+        .map_err(|error| TelemetryError::AlreadySet(error.to_string()))
+}
+
+/// Serves `/health` (200, empty) and `/metrics` (Prometheus text) until the future is dropped; returns the address, for
+/// port 0 picks a free one.
+///
+/// # Errors
+/// [`TelemetryError::Listen`] when the address is taken.
+pub async fn serve(
+    address: SocketAddr,
+    metrics: PrometheusHandle,
+) -> Result<(SocketAddr, impl Future<Output = ()> + Send), TelemetryError> {
+    let fail = |reason| TelemetryError::Listen { address, reason };
+    let listener = TcpListener::bind(address).await.map_err(fail)?;
+    let bound = listener.local_addr().map_err(fail)?;
+    let served = async move {
+        let mut upkeep = tokio::time::interval(Duration::from_secs(5));
+        loop {
+            tokio::select! {
+                // Without it histograms keep every sample until the next scrape.
+                _ = upkeep.tick() => metrics.run_upkeep(),
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        let metrics = metrics.clone();
+                        tokio::spawn(async move {
+                            if let Ok(Err(error)) = tokio::time::timeout(REQUEST_TIMEOUT, answer(stream, &metrics)).await {
+                                tracing::debug!(%error, "scrape failed");
+                            }
+                        });
+                    }
+                    // Out of file descriptors: the next attempt must not spin.
+                    Err(error) => {
+                        tracing::warn!(%error, "accept failed");
+                        tokio::time::sleep(Duration::from_millis(500)).await;
+                    }
+                },
+            }
+        }
+    };
+    Ok((bound, served))
+}
+
+async fn answer(mut stream: TcpStream, metrics: &PrometheusHandle) -> std::io::Result<()> {
+    let mut request = Vec::new();
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+        if request.len() > MAX_REQUEST || stream.read_buf(&mut request).await? == 0 {
+            return Ok(());
+        }
+    }
+    let line = String::from_utf8_lossy(
+        request
+            .split(|&byte| byte == b'\r')
+            .next()
+            .unwrap_or_default(),
+    )
+    .into_owned();
+    let mut words = line.split(' ');
+    let (status, body) = match (
+        words.next(),
+        words
+            .next()
+            .map(|path| path.split('?').next().unwrap_or(path)),
+    ) {
+        (Some("GET" | "HEAD"), Some("/health")) => ("200 OK", String::new()),
+        (Some("GET" | "HEAD"), Some("/metrics")) => ("200 OK", metrics.render()),
+        (Some("GET" | "HEAD"), _) => (
+            "404 Not Found",
+            "there are /health and /metrics\n".to_owned(),
+        ),
+        _ => ("405 Method Not Allowed", "GET and HEAD only\n".to_owned()),
+    };
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: {}\r\nConnection: \
+         close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await?;
+    if !line.starts_with("HEAD") {
+        stream.write_all(body.as_bytes()).await?;
+    }
+    stream.shutdown().await
+}
