@@ -6,7 +6,7 @@ use zisk_machine::trace::Step;
 
 use super::super::attack::EDGES;
 use crate::stark::check::{Balance, RowOutcome, check_row};
-use crate::stark::table::{Bus, Columns, Table};
+use crate::stark::table::{Bus, Columns, Table, TableBuilder};
 use crate::tables::adapter::{F, limbs, program_row};
 
 /// Numbers for tests (splitmix64): many are edges, or have limbs at the edge.
@@ -115,6 +115,31 @@ fn changes(value: F) -> impl Iterator<Item = F> {
         .filter(move |&forged| forged != value)
 }
 
+/// Only looks at constraints: quick.
+#[derive(Default)]
+struct Broken(bool);
+
+impl TableBuilder for Broken {
+    type Expr = F;
+
+    fn assert_zero(&mut self, expr: F) {
+        self.0 |= expr != F::ZERO;
+    }
+
+    fn interact(&mut self, _: Bus, _: F, _: &[F]) {}
+
+    fn tag(&self) -> F {
+        F::ONE
+    }
+}
+
+/// Whether a row breaks a constraint.
+fn breaks(table: &impl Table, cells: &[F]) -> bool {
+    let mut broken = Broken::default();
+    table.eval(&[], cells, &mut broken);
+    broken.0
+}
+
 /// Changes any two cells of a row together: no such change may go unnoticed.
 pub fn attack_pairs<C: Columns<F>>(
     table: &impl Table,
@@ -137,9 +162,9 @@ pub fn attack_pairs<C: Columns<F>>(
             for j in 0..i {
                 for y in changes(cells[j]) {
                     let was = std::mem::replace(&mut cells[j], y);
-                    let forged = check_row(table, &[], &cells, 1);
                     assert!(
-                        !forged.broken.is_empty() || forged.noticeable() != honest,
+                        breaks(table, &cells)
+                            || check_row(table, &[], &cells, 1).noticeable() != honest,
                         "table {}: columns {j} and {i} of {step:?} of {row:?}",
                         table.name(),
                     );
@@ -177,4 +202,71 @@ pub fn attack_padding<C: Columns<F>>(table: &impl Table, flags: &[usize]) {
             (cells[i], cells[j]) = (F::ZERO, F::ZERO);
         }
     }
+}
+
+/// Records every expression, to tell its degree from its values on a line.
+#[derive(Default)]
+struct Recorder {
+    constraints: Vec<F>,
+    multiplicities: Vec<F>,
+    tuples: Vec<F>,
+}
+
+impl TableBuilder for Recorder {
+    type Expr = F;
+
+    fn assert_zero(&mut self, expr: F) {
+        self.constraints.push(expr);
+    }
+
+    fn interact(&mut self, _: Bus, multiplicity: F, tuple: &[F]) {
+        self.multiplicities.push(multiplicity);
+        self.tuples.extend(tuple);
+    }
+
+    fn tag(&self) -> F {
+        F::ONE
+    }
+}
+
+/// Checks the degrees that `TableBuilder` asks for.
+pub fn check_degrees(table: &impl Table) {
+    let mut random = Random(4);
+    let mut cells = || {
+        let n = table.preprocessed_width() + table.width();
+        (0..n)
+            .map(|_| F::from_u64(random.any()))
+            .collect::<Vec<_>>()
+    };
+    let (start, slope) = (cells(), cells());
+    let points: Vec<_> = (0..5)
+        .map(|t| {
+            let row: Vec<_> = start
+                .iter()
+                .zip(&slope)
+                .map(|(&x, &y)| x + y * F::from_u32(t))
+                .collect();
+            let (fixed, row) = row.split_at(table.preprocessed_width());
+            let mut recorder = Recorder::default();
+            table.eval(fixed, row, &mut recorder);
+            recorder
+        })
+        .collect();
+    // A polynomial has degree at most d if its differences of order d + 1 are zero.
+    let at_most = |degree: usize, values: fn(&Recorder) -> &[F]| {
+        for i in 0..values(&points[0]).len() {
+            let mut line: Vec<_> = points.iter().map(|point| values(point)[i]).collect();
+            for _ in 0..=degree {
+                line = line.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            }
+            assert!(
+                line.iter().all(|&x| x == F::ZERO),
+                "table {}: expression {i} is not of degree {degree}",
+                table.name()
+            );
+        }
+    };
+    at_most(3, |recorder| &recorder.constraints);
+    at_most(2, |recorder| &recorder.multiplicities);
+    at_most(1, |recorder| &recorder.tuples);
 }

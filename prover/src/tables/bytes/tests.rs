@@ -6,6 +6,7 @@ use super::{Bytes, multiplicity_cell, preprocessed};
 use crate::stark::check::{Balance, check_table};
 use crate::stark::table::{Bus, Table};
 use crate::tables::adapter::F;
+use crate::tables::address::testing::check_degrees;
 
 #[test]
 fn rows_answer_exactly_the_valid_tuples() {
@@ -86,4 +87,9 @@ fn no_cell_for_other_tuples() {
     ] {
         assert_eq!(multiplicity_cell(bus, &tuple), None, "{bus:?} {tuple:?}");
     }
+}
+
+#[test]
+fn degrees_are_low() {
+    check_degrees(&Bytes);
 }

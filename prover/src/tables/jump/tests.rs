@@ -8,7 +8,7 @@ use super::super::attack::{EDGES, attack_instruction};
 use super::{Jump, JumpColumns, fill};
 use crate::tables::adapter::{F, SLOT_A, SLOT_B};
 use crate::tables::address::testing::{
-    Random, attack_padding, attack_pairs, check_effects, refused,
+    Random, attack_padding, attack_pairs, check_degrees, check_effects, refused,
 };
 
 /// A jump from rs1 = `b` by `offset`, wherever that leads.
@@ -197,4 +197,9 @@ fn targets_above_32_bits_are_refused() {
             }
         }
     }
+}
+
+#[test]
+fn degrees_are_low() {
+    check_degrees(&Jump);
 }

@@ -9,7 +9,7 @@ use super::super::attack::{EDGES, attack_instruction};
 use super::{Load, LoadColumns, fill};
 use crate::tables::adapter::{F, SLOT_A, SLOT_B, SLOT_MEMORY};
 use crate::tables::address::testing::{
-    Random, attack_padding, attack_pairs, check_effects, refused,
+    Random, attack_padding, attack_pairs, check_degrees, check_effects, refused,
 };
 
 const OPS: [Op; 7] = [Op::Lb, Op::Lbu, Op::Lh, Op::Lhu, Op::Lw, Op::Lwu, Op::Ld];
@@ -363,4 +363,9 @@ fn registers_cannot_be_reached() {
             }
         }
     }
+}
+
+#[test]
+fn degrees_are_low() {
+    check_degrees(&Load);
 }

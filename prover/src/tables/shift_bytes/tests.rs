@@ -6,6 +6,7 @@ use super::{ShiftBytes, multiplicity_cell, preprocessed};
 use crate::stark::check::{Balance, check_table};
 use crate::stark::table::{Bus, Table};
 use crate::tables::adapter::F;
+use crate::tables::address::testing::check_degrees;
 
 #[test]
 fn rows_answer_exactly_the_valid_tuples() {
@@ -67,4 +68,9 @@ fn no_cell_for_other_tuples() {
         assert_eq!(multiplicity_cell(Bus::ShiftByte, &tuple), None, "{tuple:?}");
     }
     assert_eq!(multiplicity_cell(Bus::Bytes, &[1, 1, 0, 1]), None);
+}
+
+#[test]
+fn degrees_are_low() {
+    check_degrees(&ShiftBytes);
 }

@@ -9,7 +9,7 @@ use super::super::attack::{EDGES, attack_instruction};
 use super::{Store, StoreColumns, fill};
 use crate::tables::adapter::{F, SLOT_B, SLOT_C, SLOT_MEMORY, limbs};
 use crate::tables::address::testing::{
-    Random, attack_padding, attack_pairs, check_effects, refused,
+    Random, attack_padding, attack_pairs, check_degrees, check_effects, refused,
 };
 
 const OPS: [Op; 4] = [Op::Sb, Op::Sh, Op::Sw, Op::Sd];
@@ -372,4 +372,9 @@ fn only_ram_can_be_written() {
             assert!(!refused(&Store, &step, &row, fill), "{address:#x}");
         }
     }
+}
+
+#[test]
+fn degrees_are_low() {
+    check_degrees(&Store);
 }
