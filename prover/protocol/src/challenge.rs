@@ -7,7 +7,7 @@ use crate::tree::{contributions_root, digest_bytes, leaf};
 use crate::{OUTPUT_COUNT, ProtocolError};
 
 /// Proof of work in the global challenge: makes up for the size of the largest job (docs/security.md).
-pub const CHALLENGE_GRINDING_BITS: u32 = 18;
+pub const CHALLENGE_GRINDING_BITS: u32 = 20;
 
 /// Separates this hash from every other use of blake3, and names the version of the protocol.
 const DOMAIN: &str = "zisk distributed proving 2026-11 global challenge v1";
