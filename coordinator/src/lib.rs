@@ -1,6 +1,8 @@
 //! Job state machine and its NATS adapters.
 #![forbid(unsafe_code)]
 
-pub mod admin;
+pub mod bus;
+pub mod config;
 pub mod job;
 pub mod metric_definitions;
+pub mod service;

@@ -31,61 +31,17 @@ pub const COMMIT_CONFLICTS: &str = "zisk_commit_conflicts_total";
 
 /// Tells the recorder units and meanings; call once after it is installed.
 pub fn describe() {
-    describe_gauge!(
-        ACTIVE_JOBS,
-        Unit::Count,
-        "Jobs not yet in a terminal state, by phase"
-    );
-    describe_counter!(
-        JOBS_TOTAL,
-        Unit::Count,
-        "Jobs that reached a terminal state, by kind and outcome"
-    );
+    describe_gauge!(ACTIVE_JOBS, Unit::Count, "Jobs not yet in a terminal state, by phase");
+    describe_counter!(JOBS_TOTAL, Unit::Count, "Jobs that reached a terminal state, by kind and outcome");
     describe_counter!(REQUESTS_REFUSED, Unit::Count, "Requests refused, by kind");
-    describe_gauge!(
-        WORKERS_CONNECTED,
-        Unit::Count,
-        "Workers whose presence is current"
-    );
-    describe_gauge!(
-        COMPUTE_UNITS,
-        Unit::Count,
-        "Compute units of the present workers together"
-    );
-    describe_gauge!(
-        QUEUE_DEPTH,
-        Unit::Count,
-        "Messages a consumer has not finished, by stream and consumer"
-    );
-    describe_counter!(
-        DUPLICATES,
-        Unit::Count,
-        "Reports whose result was committed already, by phase"
-    );
-    describe_counter!(
-        REPORTS_REFUSED,
-        Unit::Count,
-        "Reports that were stale, out of order or malformed, by phase"
-    );
-    describe_counter!(
-        INCIDENTS,
-        Unit::Count,
-        "Contributions that differ from the committed one"
-    );
-    describe_counter!(
-        RETRIES,
-        Unit::Count,
-        "Assignments published again after a failed attempt, by phase"
-    );
+    describe_gauge!(WORKERS_CONNECTED, Unit::Count, "Workers whose presence is current");
+    describe_gauge!(COMPUTE_UNITS, Unit::Count, "Compute units of the present workers together");
+    describe_gauge!(QUEUE_DEPTH, Unit::Count, "Messages a consumer has not finished, by stream and consumer");
+    describe_counter!(DUPLICATES, Unit::Count, "Reports whose result was committed already, by phase");
+    describe_counter!(REPORTS_REFUSED, Unit::Count, "Reports that were stale, out of order or malformed, by phase");
+    describe_counter!(INCIDENTS, Unit::Count, "Contributions that differ from the committed one");
+    describe_counter!(RETRIES, Unit::Count, "Assignments published again after a failed attempt, by phase");
     describe_histogram!(PHASE_SECONDS, Unit::Seconds, "Time a job spent in a phase");
-    describe_histogram!(
-        JOB_SECONDS,
-        Unit::Seconds,
-        "Time from request to terminal state"
-    );
-    describe_counter!(
-        COMMIT_CONFLICTS,
-        Unit::Count,
-        "Commits that lost a compare-and-swap"
-    );
+    describe_histogram!(JOB_SECONDS, Unit::Seconds, "Time from request to terminal state");
+    describe_counter!(COMMIT_CONFLICTS, Unit::Count, "Commits that lost a compare-and-swap");
 }

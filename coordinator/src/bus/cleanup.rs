@@ -9,12 +9,7 @@ use zisk_common::subjects::StreamKind;
 use super::records::Records;
 
 /// Purges the job's subjects and deletes its segments, nodes and segment records. Can be run again after any failure.
-pub(super) async fn clean_up(
-    bus: &Bus,
-    records: &Records,
-    objects: &Objects,
-    job: JobId,
-) -> anyhow::Result<()> {
+pub(super) async fn clean_up(bus: &Bus, records: &Records, objects: &Objects, job: JobId) -> anyhow::Result<()> {
     let prefix = bus.prefix();
     bus.purge(StreamKind::Assign, &prefix.assignments_of(job)).await?;
     bus.purge(StreamKind::Report, &prefix.reports_of(job)).await?;

@@ -60,11 +60,7 @@ impl Outbox {
     ///
     /// # Errors
     /// As [`Outbox::send`].
-    pub async fn send_missing(
-        &self,
-        record: &JobRecord,
-        mut commands: Vec<Command>,
-    ) -> Result<(), BusError> {
+    pub async fn send_missing(&self, record: &JobRecord, mut commands: Vec<Command>) -> Result<(), BusError> {
         commands.retain(|command| *command != Command::CleanUp);
         if commands.is_empty() {
             return Ok(());
@@ -84,8 +80,12 @@ impl Outbox {
     pub async fn fold_is_assigned(&self, job: JobId) -> Result<bool, BusError> {
         let prefix = self.bus.prefix();
         let filter = prefix.assign(AssignmentKind::Fold, job, 0).trim_end_matches('0').to_owned() + "*";
-        Ok(!subjects(&self.bus, &prefix.stream(StreamKind::Assign), &filter).await?.is_empty())
+        Ok(!list(&self.bus, StreamKind::Assign, &filter).await?.is_empty())
     }
+}
+
+async fn list(bus: &Bus, kind: StreamKind, filter: &str) -> Result<HashMap<String, usize>, BusError> {
+    subjects(bus, &bus.prefix().stream(kind), filter).await
 }
 
 /// What the bus holds of a job.
@@ -99,16 +99,13 @@ struct Present {
 impl Present {
     async fn read(bus: &Bus, job: JobId) -> Result<Self, BusError> {
         let prefix = bus.prefix();
-        let list = |kind, filter: String| async move {
-            subjects(bus, &prefix.stream(kind), &filter).await
-        };
         // Assignments before reports: a worker posts its report before it gives the assignment up, so what is in
         // neither was done and read by us, or is lost.
-        let assignments = list(StreamKind::Assign, prefix.assignments_of(job)).await?;
-        let reports = list(StreamKind::Report, prefix.reports_of(job)).await?;
-        let events = list(StreamKind::Events, prefix.events_of(job)).await?;
-        let mut broadcasts = list(StreamKind::Broadcast, prefix.challenge(job)).await?;
-        broadcasts.extend(list(StreamKind::Broadcast, prefix.cancel(job)).await?);
+        let assignments = list(bus, StreamKind::Assign, &prefix.assignments_of(job)).await?;
+        let reports = list(bus, StreamKind::Report, &prefix.reports_of(job)).await?;
+        let events = list(bus, StreamKind::Events, &prefix.events_of(job)).await?;
+        let mut broadcasts = list(bus, StreamKind::Broadcast, &prefix.challenge(job)).await?;
+        broadcasts.extend(list(bus, StreamKind::Broadcast, &prefix.cancel(job)).await?);
         Ok(Self { assignments, reports, events, broadcasts })
     }
 
@@ -119,12 +116,10 @@ impl Present {
                 let reported = |phase, n| self.reports.contains_key(&prefix.report(job, phase, n));
                 self.assignments.contains_key(&assignment.subject(prefix))
                     || match assignment {
-                        Assignment::Plan(_) => [Phase::Setup, Phase::Executed, Phase::Failed]
-                            .into_iter()
-                            .any(|phase| reported(phase, 0)),
-                        Assignment::Segment(segment) => {
-                            reported(Phase::Proof, segment.n) || reported(Phase::Failed, segment.n)
+                        Assignment::Plan(_) => {
+                            [Phase::Setup, Phase::Executed, Phase::Failed].into_iter().any(|phase| reported(phase, 0))
                         }
+                        Assignment::Segment(segment) => reported(Phase::Proof, segment.n) || reported(Phase::Failed, segment.n),
                         Assignment::Fold(_) => reported(Phase::Final, 0),
                     }
             }

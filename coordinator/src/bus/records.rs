@@ -57,13 +57,16 @@ impl Records {
     pub async fn load(&self, job: JobId) -> Result<Option<StoredJob>, BucketError> {
         // The job's own record first: it is written last, so the segments read after it are at least as new.
         let Some(entry) = self.jobs.get(job).await? else { return Ok(None) };
-        let mut stored =
-            StoredJob { record: entry.value, revision: entry.revision, segment_revisions: Vec::new() };
+        let mut stored = StoredJob { record: entry.value, revision: entry.revision, segment_revisions: Vec::new() };
         if stored.record.cleaned {
             return Ok(Some(stored));
         }
+        let bucket = &self.segments;
         let segments: Vec<_> = stream::iter(self.segment_keys(job).await?)
-            .map(|n| async move { Ok::<_, BucketError>((n, self.segments.get(key(job, n)).await?)) })
+            .map(|n| {
+                let bucket = bucket.clone();
+                async move { Ok::<_, BucketError>((n, bucket.get(key(job, n)).await?)) }
+            })
             .buffer_unordered(CONCURRENCY)
             .try_collect()
             .await?;
@@ -81,24 +84,21 @@ impl Records {
     /// # Errors
     /// [`BucketError::Conflict`] when another was first: read the job back. After any error the job in memory is of no
     /// more use.
-    pub async fn commit(
-        &self,
-        stored: &mut StoredJob,
-        changed: &BTreeSet<u32>,
-    ) -> Result<(), BucketError> {
+    pub async fn commit(&self, stored: &mut StoredJob, changed: &BTreeSet<u32>) -> Result<(), BucketError> {
         if let Some(last) = changed.last() {
             stored.make_room(*last);
         }
         let job = stored.record.job;
-        let writes = changed.iter().map(|&n| {
-            let (state, revision) =
-                (&stored.record.segments[n as usize], stored.segment_revisions[n as usize]);
-            async move { Ok((n, self.segments.update(key(job, n), state, revision).await?)) }
-        });
-        let written: Vec<(u32, u64)> =
-            stream::iter(writes).buffer_unordered(CONCURRENCY).try_collect::<Vec<_>>().await.map_err(
-                |error: BucketError| error,
-            )?;
+        let writes: Vec<_> = changed
+            .iter()
+            .map(|&n| {
+                let (bucket, index) = (self.segments.clone(), n as usize);
+                let (state, revision) = (stored.record.segments[index].clone(), stored.segment_revisions[index]);
+                async move { Ok((n, bucket.update(key(job, n), &state, revision).await?)) }
+            })
+            .collect();
+        let written: Vec<Result<(u32, u64), BucketError>> = stream::iter(writes).buffer_unordered(CONCURRENCY).collect().await;
+        let written = written.into_iter().collect::<Result<Vec<_>, _>>()?;
         for (n, revision) in written {
             stored.segment_revisions[n as usize] = revision;
         }
@@ -111,20 +111,12 @@ impl Records {
     /// # Errors
     /// [`BucketError`], never a conflict.
     pub async fn unfinished(&self) -> Result<Vec<JobId>, BucketError> {
-        let read = |key: String| async move {
-            let entry = match self.jobs.get(&key).await {
-                Err(BucketError::Codec(error)) => {
-                    tracing::error!(key, %error, "job record cannot be read; the job is left alone");
-                    None
-                }
-                other => other?,
-            };
-            Ok::<_, BucketError>(entry.filter(|entry| !entry.value.cleaned).map(|entry| {
-                (entry.value.timings.accepted_ms, entry.value.job)
-            }))
-        };
-        let mut jobs: Vec<(u64, JobId)> = stream::iter(self.jobs.keys().await?)
-            .map(read)
+        let keys = self.jobs.keys().await?;
+        let mut jobs: Vec<(u64, JobId)> = stream::iter(keys)
+            .map(|key| {
+                let records = self.clone();
+                async move { records.if_unfinished(key).await }
+            })
             .buffer_unordered(CONCURRENCY)
             .try_filter_map(|job| async move { Ok(job) })
             .try_collect()
@@ -133,23 +125,26 @@ impl Records {
         Ok(jobs.into_iter().map(|(_, job)| job).collect())
     }
 
+    async fn if_unfinished(&self, key: String) -> Result<Option<(u64, JobId)>, BucketError> {
+        let entry = match self.jobs.get(&key).await {
+            Err(BucketError::Codec(error)) => {
+                tracing::error!(key, %error, "job record cannot be read; the job is left alone");
+                return Ok(None);
+            }
+            other => other?,
+        };
+        Ok(entry.map(|entry| entry.value).filter(|record| !record.cleaned).map(|record| (record.timings.accepted_ms, record.job)))
+    }
+
     /// Removes the job's segment records, without leaving markers behind.
     ///
     /// # Errors
     /// [`BusError`] when the server does not answer.
     pub async fn forget_segments(&self, job: JobId) -> Result<(), BusError> {
         let bucket = self.bus.prefix().bucket(BucketKind::Segments);
-        let failed = |error: String| BusError {
-            action: format!("purging {job} from {bucket}"),
-            reason: error,
-            transient: true,
-        };
-        let stream = self
-            .bus
-            .jetstream()
-            .get_stream_no_info(stream_of(&bucket))
-            .await
-            .map_err(|error| failed(error.to_string()))?;
+        let failed = |error: String| BusError { action: format!("purging {job} from {bucket}"), reason: error, transient: true };
+        let stream =
+            self.bus.jetstream().get_stream_no_info(stream_of(&bucket)).await.map_err(|error| failed(error.to_string()))?;
         let purge = stream.purge().filter(format!("$KV.{bucket}.{job}.*"));
         purge.await.map(drop).map_err(|error| failed(error.to_string()))
     }
@@ -157,10 +152,7 @@ impl Records {
     async fn segment_keys(&self, job: JobId) -> Result<Vec<u32>, BusError> {
         let bucket = self.bus.prefix().bucket(BucketKind::Segments);
         let found = subjects(&self.bus, &stream_of(&bucket), &format!("$KV.{bucket}.{job}.*")).await?;
-        Ok(found
-            .into_keys()
-            .filter_map(|subject| subject.rsplit('.').next().and_then(|n| n.parse().ok()))
-            .collect())
+        Ok(found.into_keys().filter_map(|subject| subject.rsplit('.').next().and_then(|n| n.parse().ok())).collect())
     }
 }
 
@@ -186,24 +178,12 @@ fn stream_of(bucket: &str) -> String {
 }
 
 /// How many messages a stream holds, per subject that matches the filter.
-pub(super) async fn subjects(
-    bus: &Bus,
-    stream: &str,
-    filter: &str,
-) -> Result<HashMap<String, usize>, BusError> {
-    let failed = |reason: String| BusError {
-        action: format!("listing {filter} in {stream}"),
-        reason,
-        transient: true,
-    };
-    let stream =
-        bus.jetstream().get_stream_no_info(stream).await.map_err(|error| failed(error.to_string()))?;
-    let mut listing =
-        stream.info_with_subjects(filter).await.map_err(|error| failed(error.to_string()))?;
+pub(super) async fn subjects(bus: &Bus, stream: &str, filter: &str) -> Result<HashMap<String, usize>, BusError> {
+    let failed = |reason: String| BusError { action: format!("listing {filter} in {stream}"), reason, transient: true };
+    let stream = bus.jetstream().get_stream_no_info(stream).await.map_err(|error| failed(error.to_string()))?;
+    let mut listing = stream.info_with_subjects(filter).await.map_err(|error| failed(error.to_string()))?;
     let mut found = HashMap::new();
-    while let Some((subject, count)) =
-        listing.try_next().await.map_err(|error| failed(error.to_string()))?
-    {
+    while let Some((subject, count)) = listing.try_next().await.map_err(|error| failed(error.to_string()))? {
         found.insert(subject, count);
     }
     Ok(found)

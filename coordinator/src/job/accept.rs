@@ -1,8 +1,7 @@
 //! From a request to a job's first record.
 
 use zisk_common::messages::{
-    EventBody, Failure, FailureKind, JobParams, JobRecord, JobRequest, JobState, Progress, Timings,
-    Version,
+    EventBody, Failure, FailureKind, JobParams, JobRecord, JobRequest, JobState, Progress, Timings, Version,
 };
 use zisk_common::subjects::RequestKind;
 
@@ -32,32 +31,19 @@ impl Defaults {
 
 /// The record of a new job and what to do about it. A request out of range makes a job that has failed already: the
 /// client that watches it sees why.
-pub fn accept(
-    goal: RequestKind,
-    mut request: JobRequest,
-    defaults: &Defaults,
-    at_ms: u64,
-) -> (JobRecord, Vec<Command>) {
+pub fn accept(goal: RequestKind, mut request: JobRequest, defaults: &Defaults, at_ms: u64) -> (JobRecord, Vec<Command>) {
     if let Err(error) = request.validate() {
         let failure = Failure::new(FailureKind::Input, format!("request refused: {error}"));
         return refuse(goal, request, failure, at_ms);
     }
     request.params = defaults.fill(&request.params);
     let record = first_record(goal, request, at_ms);
-    let commands = vec![
-        Command::Publish(event(&record, at_ms, EventBody::Accepted {})),
-        Command::Assign(plan(&record)),
-    ];
+    let commands = vec![Command::Publish(event(&record, at_ms, EventBody::Accepted {})), Command::Assign(plan(&record))];
     (record, commands)
 }
 
 /// The record of a job that is refused, and its terminal event.
-pub fn refuse(
-    goal: RequestKind,
-    request: JobRequest,
-    failure: Failure,
-    at_ms: u64,
-) -> (JobRecord, Vec<Command>) {
+pub fn refuse(goal: RequestKind, request: JobRequest, failure: Failure, at_ms: u64) -> (JobRecord, Vec<Command>) {
     let mut record = first_record(goal, request, at_ms);
     record.state = JobState::Failed;
     record.failure = Some(failure);
@@ -87,10 +73,7 @@ fn first_record(goal: RequestKind, request: JobRequest, at_ms: u64) -> JobRecord
         fold_failures: Vec::new(),
         proof: None,
         failure: None,
-        timings: Timings {
-            accepted_ms: at_ms,
-            ..Timings::default()
-        },
+        timings: Timings { accepted_ms: at_ms, ..Timings::default() },
         late_reports: 0,
         cleaned: false,
     }

@@ -1,8 +1,8 @@
 //! What the state machine asks to be done, and what a record still owes.
 
 use zisk_common::messages::{
-    Assignment, ByteBuf, Cancel, Challenge, Event, EventBody, Failed, FailureKind, FoldAssignment,
-    JobRecord, JobState, PlanAssignment, SegmentAssignment, Version,
+    Assignment, ByteBuf, Cancel, Challenge, Event, EventBody, Failed, FailureKind, FoldAssignment, JobRecord, JobState,
+    PlanAssignment, SegmentAssignment, Version,
 };
 use zisk_common::subjects::RequestKind;
 
@@ -26,13 +26,7 @@ pub enum Command {
 
 /// An event of the job, with its counters.
 pub(super) fn event(record: &JobRecord, at_ms: u64, body: EventBody) -> Event {
-    Event {
-        v: Version::default(),
-        job: record.job,
-        at_ms,
-        progress: record.progress,
-        body,
-    }
+    Event { v: Version::default(), job: record.job, at_ms, progress: record.progress, body }
 }
 
 /// The plan's assignment.
@@ -90,11 +84,7 @@ pub(super) fn challenge(record: &JobRecord) -> Option<Challenge> {
 /// The event of segment `n`'s committed proof.
 pub(super) fn proof_event(record: &JobRecord, n: u32, at_ms: u64) -> Option<Event> {
     let state = record.segments.get(n as usize)?;
-    let body = EventBody::Proof {
-        n,
-        worker: state.prover?,
-        node: state.node?,
-    };
+    let body = EventBody::Proof { n, worker: state.prover?, node: state.node? };
     Some(event(record, at_ms, body))
 }
 
@@ -104,11 +94,7 @@ pub(super) fn proof_event(record: &JobRecord, n: u32, at_ms: u64) -> Option<Even
 /// Events that only show progress are not owed: each carries the counters, so the next one makes up for a lost one.
 pub fn outstanding(record: &JobRecord, at_ms: u64) -> Vec<Command> {
     if record.state.is_terminal() {
-        return if record.cleaned {
-            Vec::new()
-        } else {
-            terminal(record)
-        };
+        return if record.cleaned { Vec::new() } else { terminal(record) };
     }
     let mut commands = Vec::new();
     let plan_owed = match record.goal {
@@ -140,24 +126,14 @@ pub(super) fn terminal(record: &JobRecord) -> Vec<Command> {
             message: failure.message.clone(),
         }));
         if failure.kind == FailureKind::Internal {
-            let attempt = failure
-                .segment
-                .and_then(|n| record.segments.get(n as usize))
-                .map_or(record.plan_attempt, |state| state.attempt);
+            let attempt =
+                failure.segment.and_then(|n| record.segments.get(n as usize)).map_or(record.plan_attempt, |state| state.attempt);
             let failure = failure.clone();
-            let failed = Failed {
-                v: Version::default(),
-                job: record.job,
-                attempt,
-                failure,
-            };
+            let failed = Failed { v: Version::default(), job: record.job, attempt, failure };
             commands.push(Command::Dead(failed));
         }
     }
-    commands.extend(
-        terminal_body(record)
-            .map(|body| Command::Publish(event(record, record.timings.ended_ms, body))),
-    );
+    commands.extend(terminal_body(record).map(|body| Command::Publish(event(record, record.timings.ended_ms, body))));
     commands.push(Command::CleanUp);
     commands
 }
@@ -170,12 +146,8 @@ fn terminal_body(record: &JobRecord) -> Option<EventBody> {
             summary: record.execution.clone(),
             milliseconds: timings.ended_ms.saturating_sub(timings.accepted_ms),
         }),
-        JobState::Failed => Some(EventBody::Failed {
-            failure: record.failure.clone()?,
-        }),
-        JobState::Cancelled => Some(EventBody::Cancelled {
-            failure: record.failure.clone()?,
-        }),
+        JobState::Failed => Some(EventBody::Failed { failure: record.failure.clone()? }),
+        JobState::Cancelled => Some(EventBody::Cancelled { failure: record.failure.clone()? }),
         _ => None,
     }
 }

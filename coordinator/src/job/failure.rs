@@ -23,10 +23,7 @@ impl Step<'_> {
             (None, Some(Phase::Contribution | Phase::Proof)) => {
                 return Verdict::Refused("a segment's failure that names no segment".to_owned());
             }
-            (
-                None,
-                None | Some(Phase::Setup | Phase::Planned | Phase::Executed | Phase::Failed),
-            ) => Unit::Plan,
+            (None, None | Some(Phase::Setup | Phase::Planned | Phase::Executed | Phase::Failed)) => Unit::Plan,
         };
         match unit {
             Unit::Plan => self.plan_failed(report.attempt, failure),
@@ -46,20 +43,14 @@ impl Step<'_> {
             self.give_up("planning", failure);
         } else {
             self.record.plan_attempt = attempt.saturating_add(1);
-            self.commands
-                .push(Command::Assign(command::plan(self.record)));
+            self.commands.push(Command::Assign(command::plan(self.record)));
         }
         Verdict::Applied
     }
 
     /// Counts a failed attempt at segment `n` and has it tried again, or ends the job.
     pub(super) fn segment_failed(&mut self, n: u32, attempt: u32, failure: Failure) -> Verdict {
-        let Some(state) = self
-            .record
-            .segments
-            .get_mut(n as usize)
-            .filter(|state| state.segment.is_some())
-        else {
+        let Some(state) = self.record.segments.get_mut(n as usize).filter(|state| state.segment.is_some()) else {
             return Verdict::Refused(format!("segment {n} is not cut"));
         };
         // A failure of an attempt that has been replaced says nothing about the one under way.
@@ -99,15 +90,8 @@ impl Step<'_> {
     }
 
     fn give_up(&mut self, what: &str, last: Failure) {
-        let message = format!(
-            "{what} failed {MAX_ATTEMPTS} times, at last: {}",
-            last.message
-        );
-        self.fail(Failure {
-            kind: FailureKind::Internal,
-            message,
-            ..last
-        });
+        let message = format!("{what} failed {MAX_ATTEMPTS} times, at last: {}", last.message);
+        self.fail(Failure { kind: FailureKind::Internal, message, ..last });
     }
 }
 

@@ -6,36 +6,21 @@ use zisk_common::subjects::{Phase, RequestKind};
 
 use super::*;
 
-pub const DEFAULTS: Defaults = Defaults {
-    log_segment_steps: 18,
-    max_steps: 1 << 32,
-    timeout_seconds: 100,
-};
+pub const DEFAULTS: Defaults = Defaults { log_segment_steps: 18, max_steps: 1 << 32, timeout_seconds: 100 };
 
 /// A protocol whose contributions are any bytes but `b"malformed"`.
 pub struct AnyBytes;
 
 impl Protocol for AnyBytes {
     fn check_contribution(&self, _index: u32, contribution: &[u8]) -> Result<(), String> {
-        if contribution == b"malformed" {
-            Err("not a contribution".to_owned())
-        } else {
-            Ok(())
-        }
+        if contribution == b"malformed" { Err("not a contribution".to_owned()) } else { Ok(()) }
     }
 
-    fn global_challenge(
-        &self,
-        key: &[u8],
-        contributions: &[Vec<u8>],
-        public: &[u8],
-    ) -> Result<Vec<u8>, String> {
+    fn global_challenge(&self, key: &[u8], contributions: &[Vec<u8>], public: &[u8]) -> Result<Vec<u8>, String> {
         if contributions.iter().any(|bytes| bytes == b"unchained") {
             return Err("segments do not chain".to_owned());
         }
-        let all = [&[key.to_vec()], contributions, &[public.to_vec()]]
-            .concat()
-            .concat();
+        let all = [&[key.to_vec()], contributions, &[public.to_vec()]].concat().concat();
         Ok(Digest::of(&all).as_bytes().to_vec())
     }
 }
@@ -49,20 +34,11 @@ pub struct World {
 }
 
 fn object(scope: ObjectScope, text: &str) -> ObjectRef {
-    ObjectRef {
-        key: ObjectKey {
-            scope,
-            digest: Digest::of(text.as_bytes()),
-        },
-        size: 1,
-    }
+    ObjectRef { key: ObjectKey { scope, digest: Digest::of(text.as_bytes()) }, size: 1 }
 }
 
 pub fn keys() -> ProgramKeys {
-    ProgramKeys {
-        proving: object(ObjectScope::Key, "pk"),
-        verifying: object(ObjectScope::Key, "vk"),
-    }
+    ProgramKeys { proving: object(ObjectScope::Key, "pk"), verifying: object(ObjectScope::Key, "vk") }
 }
 
 impl World {
@@ -76,23 +52,14 @@ impl World {
             client: String::new(),
         };
         let (record, commands) = accept(goal, request, &DEFAULTS, 1_000);
-        Self {
-            record,
-            commands,
-            worker: WorkerId::random(),
-            at_ms: 2_000,
-        }
+        Self { record, commands, worker: WorkerId::random(), at_ms: 2_000 }
     }
 
     /// Applies one input; what follows is in `commands`.
     pub fn apply(&mut self, input: Input) -> Verdict {
         self.at_ms += 1;
         let transition = apply(&mut self.record, input, self.at_ms, &AnyBytes);
-        self.commands = if transition.changed() {
-            transition.commands
-        } else {
-            Vec::new()
-        };
+        self.commands = if transition.changed() { transition.commands } else { Vec::new() };
         transition.verdict
     }
 
@@ -117,10 +84,7 @@ impl World {
             job: self.record.job,
             n,
             worker: self.worker,
-            segment: object(
-                ObjectScope::Segment(self.record.job),
-                &format!("segment {n}"),
-            ),
+            segment: object(ObjectScope::Segment(self.record.job), &format!("segment {n}")),
             steps: 10,
             keys: keys(),
         })
@@ -179,35 +143,16 @@ impl World {
         })
     }
 
-    pub fn failed(
-        &self,
-        kind: FailureKind,
-        phase: Phase,
-        segment: Option<u32>,
-        attempt: u32,
-    ) -> Report {
+    pub fn failed(&self, kind: FailureKind, phase: Phase, segment: Option<u32>, attempt: u32) -> Report {
         let message = format!("attempt {attempt} broke");
-        let failure = Failure {
-            kind,
-            message,
-            worker: Some(self.worker),
-            phase: Some(phase),
-            segment,
-        };
-        Report::Failed(Failed {
-            v: Version::default(),
-            job: self.record.job,
-            attempt,
-            failure,
-        })
+        let failure = Failure { kind, message, worker: Some(self.worker), phase: Some(phase), segment };
+        Report::Failed(Failed { v: Version::default(), job: self.record.job, attempt, failure })
     }
 
     /// The challenge an honest run of `segments` segments derives.
     pub fn honest_challenge(segments: u32) -> Vec<u8> {
         let contributions: Vec<Vec<u8>> = (0..segments).map(honest_contribution).collect();
-        AnyBytes
-            .global_challenge(&[3; 32], &contributions, &[2])
-            .unwrap()
+        AnyBytes.global_challenge(&[3; 32], &contributions, &[2]).unwrap()
     }
 
     /// Every report of an honest run, in order.

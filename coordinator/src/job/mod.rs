@@ -14,7 +14,7 @@ mod transition;
 pub use accept::{Defaults, accept, refuse};
 pub use command::{Command, outstanding};
 pub use protocol::{Protocol, ZiskProtocol};
-pub use transition::{Input, Transition, Verdict, apply};
+pub use transition::{Input, Transition, Verdict, apply, deadline_ms};
 
 /// Failed attempts of one unit of work after which the job fails.
 pub const MAX_ATTEMPTS: usize = 3;

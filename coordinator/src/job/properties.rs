@@ -33,41 +33,27 @@ fn input(world: &World, choice: u8, n: u32, epoch: u64) -> Input {
         19 => world.contribution(n, b"malformed"),
         20 => world.proof(n, b"another challenge"),
         21 => {
-            return Input::Elected {
-                worker: world.worker,
-                epoch,
-            };
+            return Input::Elected { worker: world.worker, epoch };
         }
         22 => return Input::LeaseLost,
         23 => return Input::Tick,
         24 => return Input::Cleaned,
         25 => failed(FailureKind::Execution, Phase::Executed, None),
         _ => {
-            return Input::Cancel {
-                message: "by its client".to_owned(),
-            };
+            return Input::Cancel { message: "by its client".to_owned() };
         }
     })
 }
 
 /// What must hold in every record.
 fn check(record: &JobRecord) {
-    let count = |f: fn(&SegmentRecord) -> bool| {
-        record.segments.iter().filter(|state| f(state)).count() as u32
-    };
+    let count = |f: fn(&SegmentRecord) -> bool| record.segments.iter().filter(|state| f(state)).count() as u32;
     let progress = record.progress;
     assert_eq!(progress.planned, count(|state| state.segment.is_some()));
-    assert_eq!(
-        progress.contributed,
-        count(|state| state.contribution.is_some())
-    );
+    assert_eq!(progress.contributed, count(|state| state.contribution.is_some()));
     assert_eq!(progress.proven, count(|state| state.node.is_some()));
     let outcomes = [record.failure.is_some(), record.proof.is_some()];
-    assert_eq!(
-        record.state.is_terminal(),
-        outcomes.contains(&true),
-        "{record:?}"
-    );
+    assert_eq!(record.state.is_terminal(), outcomes.contains(&true), "{record:?}");
     assert_ne!(outcomes, [true, true]);
     if progress.proven > 0 {
         assert!(record.challenge.is_some());

@@ -15,12 +15,7 @@ pub trait Protocol: Send + Sync {
     ///
     /// # Errors
     /// Why these inputs have no challenge.
-    fn global_challenge(
-        &self,
-        verifying_key: &[u8],
-        contributions: &[Vec<u8>],
-        public_values: &[u8],
-    ) -> Result<Vec<u8>, String>;
+    fn global_challenge(&self, verifying_key: &[u8], contributions: &[Vec<u8>], public_values: &[u8]) -> Result<Vec<u8>, String>;
 }
 
 /// The proof protocol itself.
@@ -32,20 +27,12 @@ impl Protocol for ZiskProtocol {
         zisk_protocol::check_contribution(index, contribution).map_err(|error| error.to_string())
     }
 
-    fn global_challenge(
-        &self,
-        verifying_key: &[u8],
-        contributions: &[Vec<u8>],
-        public_values: &[u8],
-    ) -> Result<Vec<u8>, String> {
-        let verifying_key: [u8; 32] = verifying_key.try_into().map_err(|_| {
-            format!(
-                "the verifying key's digest has {} bytes instead of 32",
-                verifying_key.len()
-            )
-        })?;
-        let public_values: PublicValues = rmp_serde::from_slice(public_values)
-            .map_err(|error| format!("the public values do not decode: {error}"))?;
+    fn global_challenge(&self, verifying_key: &[u8], contributions: &[Vec<u8>], public_values: &[u8]) -> Result<Vec<u8>, String> {
+        let verifying_key: [u8; 32] = verifying_key
+            .try_into()
+            .map_err(|_| format!("the verifying key's digest has {} bytes instead of 32", verifying_key.len()))?;
+        let public_values: PublicValues =
+            rmp_serde::from_slice(public_values).map_err(|error| format!("the public values do not decode: {error}"))?;
         zisk_protocol::global_challenge(&verifying_key, contributions, &public_values)
             .map(|GlobalChallenge(bytes)| bytes.to_vec())
             .map_err(|error| error.to_string())

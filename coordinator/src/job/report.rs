@@ -1,8 +1,8 @@
 //! Workers' reports. Each result is committed once: the first that can be right wins, later ones are dropped.
 
 use zisk_common::messages::{
-    Contribution, EventBody, Executed, ExecutionSummary, Failure, FailureKind, Final, Folded,
-    JobState, ObjectScope, Planned, ProgramKeys, Proof, Report, SegmentRecord, SetupDone,
+    Contribution, EventBody, Executed, ExecutionSummary, Failure, FailureKind, Final, Folded, JobState, ObjectScope, Planned,
+    ProgramKeys, Proof, Report, SegmentRecord, SetupDone,
 };
 use zisk_common::subjects::{Phase, RequestKind};
 
@@ -62,19 +62,14 @@ impl Step<'_> {
             return refused(format!("a {} job has no segments", self.record.goal));
         }
         if report.segment.key.scope != ObjectScope::Segment(self.record.job) {
-            return refused(format!(
-                "{} is not a segment object of this job",
-                report.segment.key
-            ));
+            return refused(format!("{} is not a segment object of this job", report.segment.key));
         }
         if n >= self.record.progress.segments.unwrap_or(MAX_SEGMENTS) {
             return self.too_many_segments(n);
         }
         let index = n as usize;
         if self.record.segments.len() <= index {
-            self.record
-                .segments
-                .resize_with(index + 1, SegmentRecord::default);
+            self.record.segments.resize_with(index + 1, SegmentRecord::default);
         }
         if let Some(first) = self.record.segments[index].segment {
             if first.key != report.segment.key {
@@ -107,9 +102,8 @@ impl Step<'_> {
         if let Some(segments) = self.record.progress.segments {
             return refused(format!("segment {n} of {segments}"));
         }
-        let message = format!(
-            "the program needs more than {MAX_SEGMENTS} segments: ask for larger ones (params.log_segment_steps)"
-        );
+        let message =
+            format!("the program needs more than {MAX_SEGMENTS} segments: ask for larger ones (params.log_segment_steps)");
         self.fail(Failure::new(FailureKind::Input, message));
         Verdict::Applied
     }
@@ -145,44 +139,24 @@ impl Step<'_> {
         let cut = self.record.segments.len();
         if report.exit_code != 0 {
             let message = format!("guest exited with code {}", report.exit_code);
-            self.fail(failure_of(
-                FailureKind::Execution,
-                message,
-                &report.worker,
-                Phase::Executed,
-            ));
+            self.fail(failure_of(FailureKind::Execution, message, &report.worker, Phase::Executed));
         } else if report.segments == 0 || cut > report.segments as usize {
-            let message = format!(
-                "the execution counts {} segments, but {cut} were cut",
-                report.segments
-            );
-            self.fail(failure_of(
-                FailureKind::Internal,
-                message,
-                &report.worker,
-                Phase::Executed,
-            ));
+            let message = format!("the execution counts {} segments, but {cut} were cut", report.segments);
+            self.fail(failure_of(FailureKind::Internal, message, &report.worker, Phase::Executed));
         }
         Verdict::Applied
     }
 
     fn contribution(&mut self, report: Contribution) -> Verdict {
         let n = report.n;
-        let Some(state) = self
-            .record
-            .segments
-            .get_mut(n as usize)
-            .filter(|state| state.segment.is_some())
-        else {
+        let Some(state) = self.record.segments.get_mut(n as usize).filter(|state| state.segment.is_some()) else {
             return refused(format!("segment {n} is not cut"));
         };
         if let Some(first) = &state.contribution {
             if *first == report.contribution {
                 return Verdict::Duplicate;
             }
-            let by = state
-                .contributor
-                .map_or_else(|| "another worker".to_owned(), |id| id.to_string());
+            let by = state.contributor.map_or_else(|| "another worker".to_owned(), |id| id.to_string());
             return Verdict::Incident(format!(
                 "the contribution of worker {} to segment {n} differs from the one that {by} committed",
                 report.worker
@@ -190,17 +164,10 @@ impl Step<'_> {
         }
         if let Err(reason) = self.protocol.check_contribution(n, &report.contribution) {
             let message = format!("contribution refused: {reason}");
-            let mut failure = failure_of(
-                FailureKind::Internal,
-                message.clone(),
-                &report.worker,
-                Phase::Contribution,
-            );
+            let mut failure = failure_of(FailureKind::Internal, message.clone(), &report.worker, Phase::Contribution);
             failure.segment = Some(n);
             return match self.segment_failed(n, report.attempt, failure) {
-                Verdict::Applied => {
-                    Verdict::Incident(format!("{message} (worker {})", report.worker))
-                }
+                Verdict::Applied => Verdict::Incident(format!("{message} (worker {})", report.worker)),
                 other => other,
             };
         }
@@ -208,10 +175,7 @@ impl Step<'_> {
         state.contributor = Some(report.worker);
         self.segment = Some(n);
         self.record.progress.contributed += 1;
-        self.publish(EventBody::Contributed {
-            n,
-            worker: report.worker,
-        });
+        self.publish(EventBody::Contributed { n, worker: report.worker });
         Verdict::Applied
     }
 
@@ -230,27 +194,17 @@ impl Step<'_> {
         let fault = if report.challenge != expected {
             Some("it was proven under another challenge".to_owned())
         } else if report.node.key.scope != ObjectScope::Node(self.record.job) {
-            Some(format!(
-                "{} is not a node object of this job",
-                report.node.key
-            ))
+            Some(format!("{} is not a node object of this job", report.node.key))
         } else {
             None
         };
         if let Some(fault) = fault {
             // Its worker has given the assignment up: somebody must prove the segment again.
             let message = format!("segment proof refused: {fault}");
-            let mut failure = failure_of(
-                FailureKind::Internal,
-                message.clone(),
-                &report.worker,
-                Phase::Proof,
-            );
+            let mut failure = failure_of(FailureKind::Internal, message.clone(), &report.worker, Phase::Proof);
             failure.segment = Some(n);
             return match self.segment_failed(n, report.attempt, failure) {
-                Verdict::Applied => {
-                    Verdict::Incident(format!("{message} (worker {})", report.worker))
-                }
+                Verdict::Applied => Verdict::Incident(format!("{message} (worker {})", report.worker)),
                 other => other,
             };
         }
@@ -258,8 +212,7 @@ impl Step<'_> {
         state.prover = Some(report.worker);
         self.segment = Some(n);
         self.record.progress.proven += 1;
-        self.commands
-            .extend(proof_event(self.record, n, self.at_ms).map(Command::Publish));
+        self.commands.extend(proof_event(self.record, n, self.at_ms).map(Command::Publish));
         Verdict::Applied
     }
 
@@ -273,10 +226,7 @@ impl Step<'_> {
         }
         self.record.epoch = report.epoch;
         self.record.progress.folded = report.folded;
-        self.publish(EventBody::Folded {
-            worker: report.worker,
-            epoch: report.epoch,
-        });
+        self.publish(EventBody::Folded { worker: report.worker, epoch: report.epoch });
         Verdict::Applied
     }
 
@@ -285,10 +235,7 @@ impl Step<'_> {
             return stale(report.epoch, self.record.epoch);
         }
         if self.record.state != JobState::Folding {
-            return refused(format!(
-                "final proof of a job that is {}",
-                self.record.state
-            ));
+            return refused(format!("final proof of a job that is {}", self.record.state));
         }
         if report.proof.key.scope != ObjectScope::Proof {
             return refused(format!("{} is not a proof object", report.proof.key));
@@ -305,19 +252,8 @@ impl Step<'_> {
     }
 }
 
-fn failure_of(
-    kind: FailureKind,
-    message: String,
-    worker: &zisk_common::ids::WorkerId,
-    phase: Phase,
-) -> Failure {
-    Failure {
-        kind,
-        message,
-        worker: Some(*worker),
-        phase: Some(phase),
-        segment: None,
-    }
+fn failure_of(kind: FailureKind, message: String, worker: &zisk_common::ids::WorkerId, phase: Phase) -> Failure {
+    Failure { kind, message, worker: Some(*worker), phase: Some(phase), segment: None }
 }
 
 fn refused(reason: impl Into<String>) -> Verdict {
@@ -325,7 +261,5 @@ fn refused(reason: impl Into<String>) -> Verdict {
 }
 
 fn stale(epoch: u64, newest: u64) -> Verdict {
-    refused(format!(
-        "epoch {epoch} is stale: the aggregator has epoch {newest}"
-    ))
+    refused(format!("epoch {epoch} is stale: the aggregator has epoch {newest}"))
 }

@@ -44,23 +44,9 @@ fn an_honest_run_completes() {
         segments.extend(assigned(&world.commands));
     }
     use EventKind::*;
-    let expected = [
-        Executing,
-        Planned,
-        Planned,
-        Executed,
-        Contributed,
-        Contributed,
-        Challenged,
-        Proof,
-        Proof,
-        Completed,
-    ];
+    let expected = [Executing, Planned, Planned, Executed, Contributed, Contributed, Challenged, Proof, Proof, Completed];
     assert_eq!(seen, expected);
-    assert_eq!(
-        segments,
-        [("segment".to_owned(), 0, 1), ("segment".to_owned(), 1, 1)]
-    );
+    assert_eq!(segments, [("segment".to_owned(), 0, 1), ("segment".to_owned(), 1, 1)]);
     assert_eq!(world.record.state, JobState::Completed);
     assert_eq!(world.commands.last(), Some(&Command::CleanUp));
     assert_eq!(world.record.epoch, 7);
@@ -73,10 +59,7 @@ fn setup_and_execute_end_without_a_proof() {
     let mut world = World::new(RequestKind::Setup);
     let setup = world.setup();
     assert_eq!(world.report(setup), Verdict::Applied);
-    assert_eq!(
-        (world.record.state, world.record.proof),
-        (JobState::Completed, None)
-    );
+    assert_eq!((world.record.state, world.record.proof), (JobState::Completed, None));
 
     let mut world = World::new(RequestKind::Execute);
     let (setup, executed) = (world.setup(), world.executed(0, 3));
@@ -93,20 +76,9 @@ fn a_guest_that_exits_with_an_error_is_not_proven() {
     world.report(planned);
     world.report(executed);
     let failure = world.record.failure.clone().unwrap();
-    assert_eq!(
-        (failure.kind, failure.message.as_str()),
-        (FailureKind::Execution, "guest exited with code 3")
-    );
-    assert!(
-        world
-            .commands
-            .iter()
-            .any(|command| matches!(command, Command::Cancel(_)))
-    );
-    assert_eq!(
-        events(&world.commands),
-        [EventKind::Executed, EventKind::Failed]
-    );
+    assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Execution, "guest exited with code 3"));
+    assert!(world.commands.iter().any(|command| matches!(command, Command::Cancel(_))));
+    assert_eq!(events(&world.commands), [EventKind::Executed, EventKind::Failed]);
 }
 
 #[test]
@@ -115,13 +87,7 @@ fn requests_out_of_range_fail_at_once_and_say_why() {
     request.params.log_segment_steps = Some(99);
     let (record, commands) = accept(RequestKind::Prove, request, &DEFAULTS, 5);
     assert_eq!(record.state, JobState::Failed);
-    assert!(
-        record
-            .failure
-            .unwrap()
-            .message
-            .contains("log_segment_steps")
-    );
+    assert!(record.failure.unwrap().message.contains("log_segment_steps"));
     assert_eq!(events(&commands), [EventKind::Failed]);
 }
 
@@ -129,10 +95,7 @@ fn requests_out_of_range_fail_at_once_and_say_why() {
 fn results_are_committed_once() {
     let mut world = proving(2);
     let challenge = World::honest_challenge(2);
-    let (again, proof) = (
-        world.contribution(0, &honest_contribution(0)),
-        world.proof(0, &challenge),
-    );
+    let (again, proof) = (world.contribution(0, &honest_contribution(0)), world.proof(0, &challenge));
     assert_eq!(world.report(again), Verdict::Duplicate);
     assert_eq!(world.report(proof.clone()), Verdict::Applied);
     assert_eq!(world.report(proof), Verdict::Duplicate);
@@ -146,13 +109,8 @@ fn a_contribution_that_differs_is_an_incident_that_names_the_worker() {
     let first = world.worker;
     world.worker = WorkerId::random();
     let other = world.contribution(0, b"other");
-    let Verdict::Incident(text) = world.report(other) else {
-        panic!("no incident")
-    };
-    assert!(
-        text.contains(&world.worker.to_string()) && text.contains(&first.to_string()),
-        "{text}"
-    );
+    let Verdict::Incident(text) = world.report(other) else { panic!("no incident") };
+    assert!(text.contains(&world.worker.to_string()) && text.contains(&first.to_string()), "{text}");
     let kept = world.record.segments[0].contribution.clone().unwrap();
     assert_eq!(kept.into_vec(), honest_contribution(0));
 }
@@ -172,27 +130,16 @@ fn three_failed_attempts_end_the_job() {
     for attempt in 1..=2 {
         let failed = world.failed(FailureKind::Internal, Phase::Proof, Some(0), attempt);
         assert_eq!(world.report(failed.clone()), Verdict::Applied);
-        assert_eq!(
-            assigned(&world.commands),
-            [("segment".to_owned(), 0, attempt + 1)]
-        );
+        assert_eq!(assigned(&world.commands), [("segment".to_owned(), 0, attempt + 1)]);
         // The same failure delivered again is not another one.
         assert_eq!(world.report(failed), Verdict::Duplicate);
     }
     let failed = world.failed(FailureKind::Internal, Phase::Proof, Some(0), 3);
     world.report(failed);
     let failure = world.record.failure.clone().unwrap();
-    assert_eq!(
-        (failure.kind, failure.segment),
-        (FailureKind::Internal, Some(0))
-    );
+    assert_eq!((failure.kind, failure.segment), (FailureKind::Internal, Some(0)));
     assert!(failure.message.contains("3 times"), "{failure}");
-    assert!(
-        world
-            .commands
-            .iter()
-            .any(|command| matches!(command, Command::Dead(_)))
-    );
+    assert!(world.commands.iter().any(|command| matches!(command, Command::Dead(_))));
 }
 
 #[test]
@@ -200,30 +147,16 @@ fn a_trap_ends_the_job_at_once() {
     let mut world = World::new(RequestKind::Prove);
     let failed = world.failed(FailureKind::Execution, Phase::Executed, None, 1);
     world.report(failed);
-    assert_eq!(
-        world.record.failure.as_ref().unwrap().kind,
-        FailureKind::Execution
-    );
+    assert_eq!(world.record.failure.as_ref().unwrap().kind, FailureKind::Execution);
 }
 
 #[test]
 fn contributions_without_a_challenge_end_the_job() {
     let mut world = World::new(RequestKind::Prove);
-    for report in [
-        world.planned(0),
-        world.executed(1, 0),
-        world.contribution(0, b"unchained"),
-    ] {
+    for report in [world.planned(0), world.executed(1, 0), world.contribution(0, b"unchained")] {
         world.report(report);
     }
-    assert!(
-        world
-            .record
-            .failure
-            .unwrap()
-            .message
-            .contains("segments do not chain")
-    );
+    assert!(world.record.failure.unwrap().message.contains("segments do not chain"));
 }
 
 #[test]
@@ -231,22 +164,10 @@ fn a_stale_aggregator_is_refused() {
     let mut world = proving(1);
     let proof = world.proof(0, &World::honest_challenge(1));
     world.report(proof);
-    assert_eq!(
-        world.apply(Input::Elected {
-            worker: world.worker,
-            epoch: 5
-        }),
-        Verdict::Applied
-    );
+    assert_eq!(world.apply(Input::Elected { worker: world.worker, epoch: 5 }), Verdict::Applied);
     assert_eq!(world.apply(Input::LeaseLost), Verdict::Applied);
     assert_eq!(assigned(&world.commands), [("fold".to_owned(), 0, 1)]);
-    assert_eq!(
-        world.apply(Input::Elected {
-            worker: world.worker,
-            epoch: 9
-        }),
-        Verdict::Applied
-    );
+    assert_eq!(world.apply(Input::Elected { worker: world.worker, epoch: 9 }), Verdict::Applied);
     let (stale, newest) = (world.last(5), world.last(9));
     assert!(matches!(world.report(stale), Verdict::Refused(_)));
     assert_eq!(world.report(newest), Verdict::Applied);
@@ -269,21 +190,11 @@ fn time_and_cancellation_end_a_job() {
     assert_eq!(world.apply(Input::Tick), Verdict::Applied);
     let failure = world.record.failure.clone().unwrap();
     assert_eq!(failure.kind, FailureKind::Timeout);
-    assert!(
-        failure.message.contains("contributed 1, proven 0 of 1"),
-        "{failure}"
-    );
-    assert_eq!(
-        world.apply(Input::Cancel {
-            message: "late".to_owned()
-        }),
-        Verdict::Idle
-    );
+    assert!(failure.message.contains("contributed 1, proven 0 of 1"), "{failure}");
+    assert_eq!(world.apply(Input::Cancel { message: "late".to_owned() }), Verdict::Idle);
 
     let mut world = proving(1);
-    world.apply(Input::Cancel {
-        message: "by its client".to_owned(),
-    });
+    world.apply(Input::Cancel { message: "by its client".to_owned() });
     assert_eq!(world.record.state, JobState::Cancelled);
     assert_eq!(events(&world.commands), [EventKind::Cancelled]);
 }
@@ -297,8 +208,5 @@ fn a_restarted_coordinator_owes_what_is_not_done() {
     let segment = |n| ("segment".to_owned(), n, 1);
     assert_eq!(assigned(&owed), [segment(0), segment(2)]);
     assert_eq!(events(&owed), [EventKind::Proof]);
-    assert!(
-        owed.iter()
-            .any(|command| matches!(command, Command::Challenge(_)))
-    );
+    assert!(owed.iter().any(|command| matches!(command, Command::Challenge(_))));
 }

@@ -1,9 +1,7 @@
 //! One input, one step.
 
 use zisk_common::ids::WorkerId;
-use zisk_common::messages::{
-    ByteBuf, EventBody, Failure, FailureKind, JobRecord, JobState, Progress, Report,
-};
+use zisk_common::messages::{ByteBuf, EventBody, Failure, FailureKind, JobRecord, JobState, Progress, Report};
 use zisk_common::subjects::RequestKind;
 
 use super::command::{self, Command};
@@ -70,32 +68,19 @@ impl Transition {
 }
 
 /// Applies `input`, which happened at `at_ms`, to the job.
-pub fn apply(
-    record: &mut JobRecord,
-    input: Input,
-    at_ms: u64,
-    protocol: &dyn Protocol,
-) -> Transition {
-    let mut step = Step {
-        record,
-        at_ms,
-        protocol,
-        commands: Vec::new(),
-        segment: None,
-    };
-    let verdict = if step.record.state.is_terminal() {
-        step.after_the_end(&input)
-    } else {
-        step.while_active(input)
-    };
+pub fn apply(record: &mut JobRecord, input: Input, at_ms: u64, protocol: &dyn Protocol) -> Transition {
+    let mut step = Step { record, at_ms, protocol, commands: Vec::new(), segment: None };
+    let verdict = if step.record.state.is_terminal() { step.after_the_end(&input) } else { step.while_active(input) };
     if verdict == Verdict::Duplicate {
         step.record.late_reports = step.record.late_reports.saturating_add(1);
     }
-    Transition {
-        verdict,
-        commands: step.commands,
-        segment: step.segment,
-    }
+    Transition { verdict, commands: step.commands, segment: step.segment }
+}
+
+/// When the job fails for taking too long, in milliseconds since the Unix epoch; none never does.
+pub fn deadline_ms(record: &JobRecord) -> Option<u64> {
+    let seconds = record.request.params.timeout_seconds?;
+    Some(record.timings.accepted_ms.saturating_add(seconds.saturating_mul(1000)))
 }
 
 /// A transition in the making.
@@ -146,12 +131,7 @@ impl Step<'_> {
 
     fn recount(&mut self) -> Verdict {
         let before = self.record.progress;
-        let mut counted = Progress {
-            planned: 0,
-            contributed: 0,
-            proven: 0,
-            ..before
-        };
+        let mut counted = Progress { planned: 0, contributed: 0, proven: 0, ..before };
         let mut steps = 0;
         for state in &self.record.segments {
             counted.planned += u32::from(state.segment.is_some());
@@ -159,35 +139,21 @@ impl Step<'_> {
             counted.proven += u32::from(state.node.is_some());
             steps += state.steps;
         }
-        counted.steps = self
-            .record
-            .execution
-            .as_ref()
-            .map_or(steps, |summary| summary.steps);
+        counted.steps = self.record.execution.as_ref().map_or(steps, |summary| summary.steps);
         self.record.progress = counted;
-        if counted == before {
-            Verdict::Idle
-        } else {
-            Verdict::Applied
-        }
+        if counted == before { Verdict::Idle } else { Verdict::Applied }
     }
 
     fn tick(&mut self) -> Verdict {
         let Some(seconds) = self.record.request.params.timeout_seconds else {
             return Verdict::Idle;
         };
-        let deadline = self
-            .record
-            .timings
-            .accepted_ms
-            .saturating_add(seconds.saturating_mul(1000));
+        let deadline = self.record.timings.accepted_ms.saturating_add(seconds.saturating_mul(1000));
         if self.at_ms < deadline {
             return Verdict::Idle;
         }
         let progress = self.record.progress;
-        let segments = progress
-            .segments
-            .map_or_else(|| "?".to_owned(), |n| n.to_string());
+        let segments = progress.segments.map_or_else(|| "?".to_owned(), |n| n.to_string());
         let message = format!(
             "not done after its {seconds} s: {}, segments planned {}, contributed {}, proven {} of {segments}",
             self.record.state, progress.planned, progress.contributed, progress.proven
@@ -214,56 +180,37 @@ impl Step<'_> {
     }
 
     fn derive_challenge(&mut self) {
-        let contributions: Option<Vec<Vec<u8>>> = self
-            .record
-            .segments
-            .iter()
-            .map(|state| state.contribution.clone().map(ByteBuf::into_vec))
-            .collect();
-        let (Some(contributions), Some(verifying_key), Some(public_values)) = (
-            contributions,
-            &self.record.verifying_key,
-            &self.record.public_values,
-        ) else {
+        let contributions: Option<Vec<Vec<u8>>> =
+            self.record.segments.iter().map(|state| state.contribution.clone().map(ByteBuf::into_vec)).collect();
+        let (Some(contributions), Some(verifying_key), Some(public_values)) =
+            (contributions, &self.record.verifying_key, &self.record.public_values)
+        else {
             return;
         };
-        match self
-            .protocol
-            .global_challenge(verifying_key, &contributions, public_values)
-        {
+        match self.protocol.global_challenge(verifying_key, &contributions, public_values) {
             Ok(challenge) => {
                 self.record.challenge = Some(ByteBuf::from(challenge));
                 self.record.state = JobState::Proving;
                 self.record.timings.challenged_ms = self.at_ms;
-                self.commands
-                    .extend(command::challenge(self.record).map(Command::Challenge));
+                self.commands.extend(command::challenge(self.record).map(Command::Challenge));
                 self.publish(EventBody::Challenged {});
             }
-            Err(reason) => self.fail(Failure::new(
-                FailureKind::Internal,
-                format!("no challenge can be derived: {reason}"),
-            )),
+            Err(reason) => self.fail(Failure::new(FailureKind::Internal, format!("no challenge can be derived: {reason}"))),
         }
     }
 
     pub(super) fn publish(&mut self, body: EventBody) {
-        self.commands.push(Command::Publish(command::event(
-            self.record,
-            self.at_ms,
-            body,
-        )));
+        self.commands.push(Command::Publish(command::event(self.record, self.at_ms, body)));
     }
 
     pub(super) fn assign_segment(&mut self, n: u32) {
         self.segment = Some(n);
-        self.commands
-            .extend(command::segment(self.record, n).map(Command::Assign));
+        self.commands.extend(command::segment(self.record, n).map(Command::Assign));
     }
 
     pub(super) fn assign_fold(&mut self) {
         self.record.fold_assignments = self.record.fold_assignments.saturating_add(1);
-        self.commands
-            .extend(command::fold(self.record).map(Command::Assign));
+        self.commands.extend(command::fold(self.record).map(Command::Assign));
     }
 
     /// Ends the job well.
@@ -285,8 +232,7 @@ impl Step<'_> {
         self.record.state = state;
         self.record.timings.ended_ms = self.at_ms;
         // No new work for a job that has ended, should this very step have asked for some.
-        self.commands
-            .retain(|command| matches!(command, Command::Publish(_)));
+        self.commands.retain(|command| matches!(command, Command::Publish(_)));
         self.commands.extend(command::terminal(self.record));
     }
 }

@@ -1,0 +1,108 @@
+//! What comes in: pulling requests and reports, and reading them.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use zisk_common::bus::Bus;
+use zisk_common::ids::JobId;
+use zisk_common::messages::{JSON, JobRequest, Report, decode_as};
+use zisk_common::pull::Delivery;
+use zisk_common::subjects::{ConsumerKind, RequestKind, Subject};
+
+/// How long one pull waits for something to come.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// Pulls batches into a channel until `stop`. In a task of its own, because a pull that is dropped half-way leaves its
+/// messages unacknowledged for as long as `ack_wait`.
+pub(super) async fn pull(
+    bus: Bus,
+    kind: ConsumerKind,
+    batch: usize,
+    sender: mpsc::Sender<Vec<Delivery>>,
+    stop: CancellationToken,
+) {
+    let mut puller = bus.puller(kind);
+    // Room first: what is pulled is handed over at once.
+    while let Ok(room) = sender.reserve().await {
+        let deliveries = tokio::select! {
+            () = stop.cancelled() => break,
+            deliveries = puller.fetch(batch, WAIT) => deliveries,
+        };
+        if !deliveries.is_empty() {
+            room.send(deliveries);
+        }
+        if stop.is_cancelled() {
+            break;
+        }
+    }
+    puller.release().await;
+}
+
+/// A request that was read, or why it cannot be.
+pub(super) enum Request {
+    /// A request.
+    Valid(RequestKind, JobRequest),
+    /// Not a request.
+    Unreadable {
+        /// The job it names, if that much can be read.
+        job: Option<JobId>,
+        /// What is wrong, for the client.
+        reason: String,
+    },
+}
+
+/// Reads a request.
+pub(super) fn request(delivery: &Delivery) -> Request {
+    let goal = match delivery.subject() {
+        Ok(Subject::Request(goal)) => goal,
+        Ok(_) => return Request::Unreadable { job: None, reason: "not a request's subject".to_owned() },
+        Err(error) => return Request::Unreadable { job: None, reason: error.to_string() },
+    };
+    match decode_as::<JobRequest>(delivery.content_type(), delivery.payload()) {
+        Ok(request) => Request::Valid(goal, request),
+        Err(error) => {
+            let is_json = delivery.content_type().is_some_and(|value| value.starts_with(JSON));
+            Request::Unreadable { job: job_named_in(delivery.payload(), is_json), reason: error.to_string() }
+        }
+    }
+}
+
+/// The job that an otherwise unreadable request names.
+fn job_named_in(payload: &[u8], is_json: bool) -> Option<JobId> {
+    #[derive(Deserialize)]
+    struct Named {
+        job: JobId,
+    }
+    let named: Option<Named> = match is_json {
+        true => serde_json::from_slice(payload).ok(),
+        false => rmp_serde::from_slice(payload).ok(),
+    };
+    named.map(|named| named.job)
+}
+
+/// Reads a report; its subject must name the job and phase it is for.
+pub(super) fn report(delivery: &Delivery) -> Result<Report, String> {
+    let (job, phase) = match delivery.subject() {
+        Ok(Subject::Report { job, phase, .. }) => (job, phase),
+        Ok(_) => return Err("not a report's subject".to_owned()),
+        Err(error) => return Err(error.to_string()),
+    };
+    let report = Report::decode(phase, delivery.payload()).map_err(|error| error.to_string())?;
+    if report.job() == job { Ok(report) } else { Err(format!("it was posted for job {job} but is for {}", report.job())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreadable_request_is_still_answered() {
+        let job = JobId::random();
+        let json = format!(r#"{{"job":"{job}","program":17}}"#);
+        assert_eq!(job_named_in(json.as_bytes(), true), Some(job));
+        assert_eq!(job_named_in(b"{}", true), None);
+        assert_eq!(job_named_in(b"\xc1", false), None);
+    }
+}

@@ -1,0 +1,289 @@
+//! The coordinator on the bus: pulls requests and reports, applies them to job records, runs what follows.
+//!
+//! One loop does it all, so that a job's steps have one order. For each job: read (from memory, or back from the
+//! buckets), apply, commit, run the commands, and only then acknowledge what was pulled. Whatever fails on the way, the
+//! job is dropped from memory; the messages come again, and reading the record back makes up for commands not run.
+
+mod cleanup;
+mod gauges;
+mod intake;
+mod leases;
+mod outbox;
+mod records;
+mod reports;
+mod requests;
+mod ticks;
+mod workers;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::counter;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use zisk_common::buckets::BucketError;
+use zisk_common::bus::{Bus, BusError};
+use zisk_common::follow::Broadcast;
+use zisk_common::ids::JobId;
+use zisk_common::messages::{JobRecord, JobState, unix_ms};
+use zisk_common::objects::Objects;
+use zisk_common::subjects::ConsumerKind;
+
+use self::leases::Leases;
+use self::outbox::Outbox;
+use self::records::{Records, StoredJob};
+use crate::job::{Defaults, Input, Protocol, Verdict, apply, outstanding};
+use crate::metric_definitions::COMMIT_CONFLICTS;
+
+/// Reports applied together: enough to share a commit, few enough to be done well within `ack_wait`.
+const REPORT_BATCH: usize = 64;
+/// Requests taken together.
+const REQUEST_BATCH: usize = 16;
+/// How often deadlines and leases are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// Commits that lose against another coordinator before the messages are given back.
+const MAX_CONFLICTS: u32 = 10;
+
+/// A coordinator.
+pub struct Coordinator {
+    bus: Bus,
+    records: Records,
+    outbox: Outbox,
+    objects: Objects,
+    protocol: Arc<dyn Protocol>,
+    defaults: Defaults,
+    /// The jobs under way, as last committed.
+    jobs: HashMap<JobId, ActiveJob>,
+    /// Jobs that a failure dropped from memory, to be read back.
+    dropped: HashSet<JobId>,
+    leases: Leases,
+    /// Ended jobs that are being cleaned up.
+    cleaning: HashSet<JobId>,
+    cleaned: mpsc::UnboundedSender<(JobId, bool)>,
+    cleaned_receiver: mpsc::UnboundedReceiver<(JobId, bool)>,
+}
+
+struct ActiveJob {
+    stored: StoredJob,
+    /// When it last changed, or was last compared with the bus.
+    touched: Instant,
+}
+
+impl Coordinator {
+    /// A coordinator on this bus, whose streams and buckets must be prepared.
+    ///
+    /// # Errors
+    /// [`BusError`] when a bucket is not there.
+    pub async fn new(bus: Bus, objects: Objects, protocol: Arc<dyn Protocol>, defaults: Defaults) -> Result<Self, BusError> {
+        let (cleaned, cleaned_receiver) = mpsc::unbounded_channel();
+        Ok(Self {
+            records: Records::open(&bus).await?,
+            outbox: Outbox::new(bus.clone()),
+            bus,
+            objects,
+            protocol,
+            defaults,
+            jobs: HashMap::new(),
+            dropped: HashSet::new(),
+            leases: Leases::default(),
+            cleaning: HashSet::new(),
+            cleaned,
+            cleaned_receiver,
+        })
+    }
+
+    /// Works until `stop`, then finishes what is in hand.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let side_tasks = [
+            tokio::spawn(workers::follow(self.bus.clone(), stop.clone())),
+            tokio::spawn(gauges::follow_queues(self.bus.clone(), stop.clone())),
+        ];
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.resume() => {}
+        }
+        let (request_sender, mut requests) = mpsc::channel(1);
+        let (report_sender, mut reports) = mpsc::channel(1);
+        let pull = |kind, batch, sender| tokio::spawn(intake::pull(self.bus.clone(), kind, batch, sender, stop.clone()));
+        let pullers = [
+            pull(ConsumerKind::Requests, REQUEST_BATCH, request_sender),
+            pull(ConsumerKind::Reports, REPORT_BATCH, report_sender),
+        ];
+        let mut broadcasts = self.bus.broadcasts();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                _ = ticks.tick() => self.tick().await,
+                Some((job, done)) = self.cleaned_receiver.recv() => self.cleaned(job, done).await,
+                broadcast = broadcasts.next() => self.broadcast(broadcast).await,
+                Some(batch) = reports.recv() => self.take_reports(batch).await,
+                Some(batch) = requests.recv() => self.take_requests(batch).await,
+            }
+        }
+        for puller in pullers {
+            // It ends by itself; a panic in it is logged by the runtime.
+            let _ = puller.await;
+        }
+        // Pulled but not begun: another coordinator, or the next run, need not wait for it.
+        for delivery in
+            std::iter::from_fn(|| reports.try_recv().ok()).chain(std::iter::from_fn(|| requests.try_recv().ok())).flatten()
+        {
+            if let Err(error) = delivery.nak(None).await {
+                tracing::debug!(%error, "not given back; it comes again");
+            }
+        }
+        for task in side_tasks {
+            let _ = task.await; // as above
+        }
+        self.bus.flush().await;
+    }
+
+    /// Reads back the jobs that have not ended and puts on the bus what a coordinator before us may have owed.
+    async fn resume(&mut self) {
+        let jobs = loop {
+            match self.records.unfinished().await {
+                Ok(jobs) => break jobs,
+                Err(error) => tracing::warn!(%error, "job records cannot be read yet; trying again"),
+            }
+            tokio::time::sleep(TICK).await;
+        };
+        if !jobs.is_empty() {
+            tracing::info!(jobs = jobs.len(), "resuming unfinished jobs");
+        }
+        for job in jobs {
+            // What fails here is tried again with the next tick.
+            if let Err(error) = self.apply(job, Vec::new()).await {
+                tracing::error!(%job, %error, "job not resumed");
+            }
+        }
+    }
+
+    /// Somebody else's cancellation counts as a request; our own find their job ended.
+    async fn broadcast(&mut self, broadcast: Broadcast) {
+        let Broadcast::Cancel(cancel) = broadcast else { return };
+        if self.jobs.contains_key(&cancel.job)
+            && let Err(error) = self.apply(cancel.job, vec![Input::Cancel { message: cancel.message }]).await
+        {
+            tracing::error!(job = %cancel.job, %error, "cancellation not committed");
+        }
+    }
+
+    /// Applies inputs to one job, in order: commits once, runs the commands, and returns what became of each input;
+    /// `None` when there is no such job.
+    async fn apply(&mut self, id: JobId, inputs: Vec<Input>) -> Result<Option<Vec<Verdict>>, BucketError> {
+        for _ in 0..MAX_CONFLICTS {
+            match self.try_apply(id, inputs.clone()).await {
+                Err(error) if error.is_conflict() => {
+                    counter!(COMMIT_CONFLICTS).increment(1);
+                    tracing::debug!(job = %id, "another coordinator was first; reading the job back");
+                }
+                Err(error) => {
+                    self.dropped.insert(id);
+                    return Err(error);
+                }
+                done => {
+                    self.dropped.remove(&id);
+                    return done;
+                }
+            }
+        }
+        self.dropped.insert(id);
+        Err(BucketError::Bus(BusError {
+            action: format!("committing job {id}"),
+            reason: format!("{MAX_CONFLICTS} conflicts in a row"),
+            transient: true,
+        }))
+    }
+
+    async fn try_apply(&mut self, id: JobId, inputs: Vec<Input>) -> Result<Option<Vec<Verdict>>, BucketError> {
+        let Some(mut stored) = self.take(id).await? else { return Ok(None) };
+        let verdicts = self.step(&mut stored, inputs).await?;
+        self.keep(stored);
+        Ok(Some(verdicts))
+    }
+
+    /// The job from memory, else read back, with what it owed put on the bus.
+    async fn take(&mut self, id: JobId) -> Result<Option<StoredJob>, BucketError> {
+        if let Some(active) = self.jobs.remove(&id) {
+            return Ok(Some(active.stored));
+        }
+        let Some(mut stored) = self.records.load(id).await? else { return Ok(None) };
+        if !stored.record.cleaned {
+            self.step(&mut stored, vec![Input::Resumed]).await?;
+            let owed = outstanding(&stored.record, unix_ms());
+            self.outbox.send_missing(&stored.record, owed).await?;
+        }
+        Ok(Some(stored))
+    }
+
+    /// Keeps the job for its next input; has it cleaned up, or forgets it, when it has ended.
+    fn keep(&mut self, stored: StoredJob) {
+        let (id, record) = (stored.record.job, &stored.record);
+        if record.cleaned {
+            return;
+        }
+        if record.state.is_terminal() && self.cleaning.insert(id) {
+            let (bus, records, objects, cleaned) =
+                (self.bus.clone(), self.records.clone(), self.objects.clone(), self.cleaned.clone());
+            tokio::spawn(async move {
+                let done = cleanup::clean_up(&bus, &records, &objects, id).await;
+                if let Err(error) = &done {
+                    tracing::warn!(job = %id, error = format!("{error:#}"), "clean-up failed; trying again later");
+                }
+                let _ = cleaned.send((id, done.is_ok())); // fails only when we are shutting down
+            });
+        }
+        self.jobs.insert(id, ActiveJob { stored, touched: Instant::now() });
+    }
+
+    async fn cleaned(&mut self, id: JobId, done: bool) {
+        self.cleaning.remove(&id);
+        if done && let Err(error) = self.apply(id, vec![Input::Cleaned]).await {
+            tracing::debug!(job = %id, %error, "clean-up not recorded; it is done again");
+        }
+    }
+
+    async fn step(&self, stored: &mut StoredJob, inputs: Vec<Input>) -> Result<Vec<Verdict>, BucketError> {
+        let before = stored.record.state;
+        let at_ms = unix_ms();
+        let (mut verdicts, mut commands, mut segments) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let mut changed = false;
+        for input in inputs {
+            let transition = apply(&mut stored.record, input, at_ms, self.protocol.as_ref());
+            if transition.changed() {
+                changed = true;
+                commands.extend(transition.commands);
+                segments.extend(transition.segment);
+            }
+            verdicts.push(transition.verdict);
+        }
+        if changed {
+            self.records.commit(stored, &segments).await?;
+            log_progress(before, &stored.record);
+            self.outbox.send(&commands).await?;
+        }
+        Ok(verdicts)
+    }
+}
+
+fn log_progress(before: JobState, record: &JobRecord) {
+    let (job, state, progress) = (record.job, record.state, record.progress);
+    if before == state {
+        return;
+    }
+    if !state.is_terminal() {
+        tracing::info!(%job, segments = ?progress.segments, steps = progress.steps, "job {state}");
+        return;
+    }
+    gauges::count_ended(record);
+    let milliseconds = record.timings.ended_ms.saturating_sub(record.timings.accepted_ms);
+    match &record.failure {
+        None => tracing::info!(%job, milliseconds, segments = ?progress.segments, "job {state}"),
+        Some(failure) => tracing::warn!(%job, milliseconds, %failure, "job {state}"),
+    }
+}

@@ -1,0 +1,113 @@
+//! Reports: those of one job are applied together.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use metrics::counter;
+use zisk_common::ids::JobId;
+use zisk_common::messages::Report;
+use zisk_common::pull::Delivery;
+use zisk_common::subjects::Phase;
+
+use super::{Coordinator, intake};
+use crate::job::{Input, Verdict};
+use crate::metric_definitions::{DUPLICATES, INCIDENTS, REPORTS_REFUSED, RETRIES};
+
+/// Pause before a message that could not be handled comes again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Reports of one job, in the order they came.
+struct Batch {
+    job: JobId,
+    reports: Vec<Report>,
+    deliveries: Vec<Delivery>,
+}
+
+impl Coordinator {
+    pub(super) async fn take_reports(&mut self, deliveries: Vec<Delivery>) {
+        for batch in by_job(deliveries).await {
+            let inputs = batch.reports.iter().cloned().map(Input::Report).collect();
+            match self.apply(batch.job, inputs).await {
+                Ok(verdicts) => {
+                    count(&batch, verdicts);
+                    let acks = join_all(batch.deliveries.iter().map(Delivery::ack)).await;
+                    for error in acks.into_iter().filter_map(Result::err) {
+                        tracing::debug!(%error, "report not acknowledged; its duplicate is dropped");
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(job = %batch.job, %error, "reports not committed; they come again");
+                    join_all(batch.deliveries.iter().map(give_back)).await;
+                }
+            }
+        }
+    }
+}
+
+pub(super) async fn give_back(delivery: &Delivery) {
+    if let Err(error) = delivery.nak(Some(AGAIN_AFTER)).await {
+        tracing::debug!(%error, "not given back; it comes again");
+    }
+}
+
+/// Reads the reports and groups them; drops what is none.
+async fn by_job(deliveries: Vec<Delivery>) -> Vec<Batch> {
+    let mut batches: Vec<Batch> = Vec::new();
+    for delivery in deliveries {
+        let report = match intake::report(&delivery) {
+            Ok(report) => report,
+            Err(reason) => {
+                counter!(REPORTS_REFUSED, "phase" => "unreadable").increment(1);
+                tracing::error!(sequence = delivery.sequence(), reason, "unreadable report dropped");
+                if let Err(error) = delivery.discard().await {
+                    tracing::debug!(%error, "not discarded; it comes again");
+                }
+                continue;
+            }
+        };
+        let job = report.job();
+        let place = batches.iter().position(|batch| batch.job == job).unwrap_or_else(|| {
+            batches.push(Batch { job, reports: Vec::new(), deliveries: Vec::new() });
+            batches.len() - 1
+        });
+        batches[place].reports.push(report);
+        batches[place].deliveries.push(delivery);
+    }
+    batches
+}
+
+fn count(batch: &Batch, verdicts: Option<Vec<Verdict>>) {
+    let job = batch.job;
+    let Some(verdicts) = verdicts else {
+        tracing::warn!(%job, reports = batch.reports.len(), "reports of an unknown job dropped");
+        counter!(REPORTS_REFUSED, "phase" => "unknown_job").increment(batch.reports.len() as u64);
+        return;
+    };
+    for (report, verdict) in batch.reports.iter().zip(verdicts) {
+        let (phase, n, worker) = (report.phase(), report.n(), report.worker());
+        match verdict {
+            Verdict::Applied => {
+                if let Report::Failed(failed) = report {
+                    let what = failed.failure.phase.unwrap_or(Phase::Failed);
+                    counter!(RETRIES, "phase" => what.as_str()).increment(1);
+                    tracing::warn!(%job, attempt = failed.attempt, failure = %failed.failure, ?worker, "attempt failed");
+                } else {
+                    tracing::debug!(%job, %phase, n, ?worker, "report committed");
+                }
+            }
+            Verdict::Duplicate => {
+                counter!(DUPLICATES, "phase" => phase.as_str()).increment(1);
+                tracing::debug!(%job, %phase, n, ?worker, "duplicate report dropped");
+            }
+            Verdict::Refused(reason) => {
+                counter!(REPORTS_REFUSED, "phase" => phase.as_str()).increment(1);
+                tracing::warn!(%job, %phase, n, ?worker, reason, "report refused");
+            }
+            Verdict::Incident(what) => {
+                counter!(INCIDENTS).increment(1);
+                tracing::error!(%job, %phase, n, ?worker, what, "incident");
+            }
+            Verdict::Idle => {}
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Configuration: defaults, then the file, then `ZISK_COORDINATOR_*`, then flags; later wins.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use serde::Deserialize;
+use thiserror::Error;
+use zisk_common::config::{BusArgs, ConfigError, LogArgs};
+
+use crate::job::Defaults;
+
+/// What every environment variable that sets a value of the file starts with: `ZISK_COORDINATOR_<TABLE>_<KEY>`.
+const ENVIRONMENT: &str = "ZISK_COORDINATOR_";
+
+/// Coordinates a ZisK cluster over NATS JetStream.
+///
+/// Every value of the configuration file can also be given as ZISK_COORDINATOR_<TABLE>_<KEY>, such as
+/// ZISK_COORDINATOR_METRICS_PORT.
+#[derive(Debug, Default, Parser)]
+#[command(name = "zisk-coordinator", version)]
+pub struct Flags {
+    /// Configuration file (TOML)
+    #[arg(long, env = "ZISK_COORDINATOR_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Port of /health and /metrics; 0 picks a free one [default: 9090]
+    #[arg(long, value_name = "PORT")]
+    pub metrics_port: Option<u16>,
+    /// How to reach the bus.
+    #[command(flatten)]
+    pub bus: BusArgs,
+    /// What is logged.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// The configuration file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Who this coordinator is.
+    pub service: Service,
+    /// How it stops.
+    pub server: Server,
+    /// Where it shows its metrics.
+    pub metrics: Metrics,
+    /// What it logs.
+    pub logging: LogArgs,
+    /// How it reaches NATS.
+    pub nats: Nats,
+    /// Where objects are.
+    pub store: Store,
+    /// What jobs get that do not say.
+    pub jobs: Jobs,
+}
+
+/// `[service]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Service {
+    /// Shown in the log.
+    pub name: String,
+    /// Shown in the log.
+    pub environment: Environment,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self { name: "ZisK Coordinator".to_owned(), environment: Environment::Development }
+    }
+}
+
+/// What the coordinator is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)] // the names say it
+pub enum Environment {
+    Development,
+    Staging,
+    Production,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Seconds to finish what is in hand after a signal, before a forced exit.
+    pub shutdown_timeout_seconds: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { shutdown_timeout_seconds: 30 }
+    }
+}
+
+/// `[metrics]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Whether `/metrics` shows anything; `/health` is there either way.
+    pub enabled: bool,
+    /// Listen address.
+    pub host: String,
+    /// Listen port.
+    pub port: u16,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { enabled: true, host: "0.0.0.0".to_owned(), port: 9090 }
+    }
+}
+
+/// `[nats]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Nats {
+    /// Server, or several separated by commas.
+    pub url: Option<String>,
+    /// Credentials file.
+    pub credentials: Option<PathBuf>,
+    /// Prefix of all names.
+    pub prefix: Option<String>,
+    /// Copies of every stream and bucket.
+    pub replicas: Option<usize>,
+    /// Seconds after which a silent worker's assignment goes to another.
+    pub ack_wait_seconds: Option<u64>,
+    /// Seconds after which a silent aggregator or worker counts as gone.
+    pub lease_seconds: Option<u64>,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// jetstream, or file:///directory.
+    pub url: Option<String>,
+}
+
+/// `[jobs]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Jobs {
+    /// log2 of the steps of a segment.
+    pub log_segment_steps: u8,
+    /// Steps after which a program is stopped.
+    pub max_steps: u64,
+    /// Seconds after which a job fails.
+    pub timeout_seconds: u64,
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        // The largest job of 2^18 steps a segment has 2^16 segments.
+        Self { log_segment_steps: 18, max_steps: 1 << 34, timeout_seconds: 3600 }
+    }
+}
+
+/// What is wrong with the configuration.
+#[derive(Debug, Error)]
+pub enum InvalidConfig {
+    /// A value, or the file.
+    #[error(transparent)]
+    Common(#[from] ConfigError),
+    /// The file is no TOML, or a table or key is not known, or has the wrong type.
+    #[error("configuration ({sources}): {reason}")]
+    Keys {
+        /// Where the values come from.
+        sources: String,
+        /// What is wrong, with the keys that are allowed.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Puts all sources together.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`] naming the key.
+    pub fn load(flags: &Flags, environment: impl Iterator<Item = (String, String)>) -> Result<Self, InvalidConfig> {
+        let mut sources = Vec::new();
+        let mut tables: toml::Table = match &flags.config {
+            Some(path) => {
+                sources.push(path.display().to_string());
+                zisk_common::config::read_file(path)?
+            }
+            None => toml::Table::new(),
+        };
+        for (name, value) in environment {
+            let Some((table, key)) = table_and_key(&name) else { continue };
+            let entry = tables.entry(table).or_insert_with(|| toml::Table::new().into());
+            if let Some(table) = entry.as_table_mut() {
+                table.insert(key, typed(value));
+            }
+            sources.push(name);
+        }
+        let mut config: Self = tables
+            .try_into()
+            .map_err(|error: toml::de::Error| InvalidConfig::Keys { sources: sources.join(", "), reason: error.to_string() })?;
+        if let Some(port) = flags.metrics_port {
+            config.metrics.port = port;
+        }
+        Ok(config)
+    }
+
+    /// How to reach the bus and the object store, flags first.
+    pub fn bus_args(&self, flags: &Flags) -> BusArgs {
+        let nats = self.nats.clone();
+        flags.bus.clone().over(BusArgs {
+            nats_url: nats.url,
+            nats_creds: nats.credentials,
+            prefix: nats.prefix,
+            object_store: self.store.url.clone(),
+            replicas: nats.replicas,
+            ack_wait_seconds: nats.ack_wait_seconds,
+            lease_seconds: nats.lease_seconds,
+            connect_seconds: None,
+        })
+    }
+
+    /// What is logged, flags first.
+    pub fn log_args(&self, flags: &Flags) -> LogArgs {
+        flags.log.clone().over(self.logging.clone())
+    }
+
+    /// What jobs get that do not say.
+    pub const fn job_defaults(&self) -> Defaults {
+        Defaults {
+            log_segment_steps: self.jobs.log_segment_steps,
+            max_steps: self.jobs.max_steps,
+            timeout_seconds: self.jobs.timeout_seconds,
+        }
+    }
+}
+
+/// `ZISK_COORDINATOR_METRICS_PORT` sets `port` in `[metrics]`.
+fn table_and_key(name: &str) -> Option<(String, String)> {
+    let rest = name.strip_prefix(ENVIRONMENT)?.to_lowercase();
+    if rest == "config" {
+        return None; // the flag's own
+    }
+    let (table, key) = rest.split_once('_')?;
+    Some((table.to_owned(), key.to_owned()))
+}
+
+/// Numbers and booleans as such, everything else as text.
+fn typed(value: String) -> toml::Value {
+    if let Ok(number) = value.parse::<i64>() {
+        return number.into();
+    }
+    match value.as_str() {
+        "true" => true.into(),
+        "false" => false.into(),
+        _ => value.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, environment: &[(&str, &str)], flags: &[&str]) -> Result<(Config, Flags), String> {
+        let path = std::env::temp_dir().join(format!("zisk-config-{}-{:p}.toml", std::process::id(), &file));
+        std::fs::write(&path, file).unwrap();
+        let path_text = path.to_str().unwrap();
+        let arguments = ["zisk-coordinator", "--config", path_text].into_iter().chain(flags.iter().copied());
+        let flags = Flags::parse_from(arguments);
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let config = Config::load(&flags, environment);
+        std::fs::remove_file(&path).unwrap();
+        config.map(|config| (config, flags)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn later_sources_win() {
+        let file = "[metrics]\nport = 1\n[nats]\nurl = 'nats://file:1'\nprefix = 'from.file'";
+        let environment = [("ZISK_COORDINATOR_METRICS_PORT", "2"), ("ZISK_COORDINATOR_NATS_URL", "nats://env:1"), ("PATH", "x")];
+        let (config, _) = load(file, &environment, &[]).unwrap();
+        assert_eq!((config.metrics.port, config.server.shutdown_timeout_seconds), (2, 30));
+        let (config, flags) = load(file, &environment, &["--metrics-port", "3", "--nats-url", "nats://flag:1"]).unwrap();
+        assert_eq!(config.metrics.port, 3);
+        let bus = config.bus_args(&flags).bus("test").unwrap();
+        assert_eq!((bus.url.as_str(), bus.prefix.to_string().as_str()), ("nats://flag:1", "from.file"));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = load("[metrics]\nprot = 1", &[], &[]).unwrap_err();
+        assert!(error.contains("prot") && error.contains("`port`"), "{error}");
+        let error = load("", &[("ZISK_COORDINATOR_METRICS_PORT", "many")], &[]).unwrap_err();
+        assert!(error.contains("ZISK_COORDINATOR_METRICS_PORT") && error.contains("many"), "{error}");
+        let error = load("", &[("ZISK_COORDINATOR_METRIX_PORT", "1")], &[]).unwrap_err();
+        assert!(error.contains("metrix"), "{error}");
+    }
+}
