@@ -1,0 +1,186 @@
+//! A nats-server with JetStream on a free port and a store of its own.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::process::Process;
+
+/// How long a server may take to start, with a store to recover, on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A running server; stopped and removed when dropped, its store and log kept when the test panics.
+#[derive(Debug)]
+pub struct NatsServer {
+    binary: PathBuf,
+    directory: Option<TempDir>,
+    extra: String,
+    /// 0 until the first start has found a free one.
+    port: u16,
+    process: Option<Process>,
+}
+
+impl NatsServer {
+    /// Starts a server.
+    ///
+    /// # Errors
+    /// When there is none, or it does not start; with its log.
+    pub fn start() -> Result<Self> {
+        Self::start_with(&find()?, "")
+    }
+
+    /// Starts the server of this exact version, fetched by `scripts/install-nats.sh --version`.
+    ///
+    /// # Errors
+    /// When it was not fetched, or does not start.
+    pub fn start_version(version: &str) -> Result<Self> {
+        let binary = tools().join(format!("nats-server-{version}"));
+        if !binary.exists() {
+            bail!("{} is missing: run scripts/install-nats.sh --version {version}", binary.display());
+        }
+        Self::start_with(&binary, "")
+    }
+
+    /// Starts a server that has no JetStream.
+    ///
+    /// # Errors
+    /// As [`NatsServer::start`].
+    pub fn start_without_jetstream() -> Result<Self> {
+        Self::start_with(&find()?, "jetstream: false")
+    }
+
+    /// Starts this binary with `extra` lines of configuration; a `jetstream` block there replaces ours.
+    ///
+    /// # Errors
+    /// When it does not start; with its log.
+    pub fn start_with(binary: &Path, extra: &str) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("zisk-nats-").tempdir()?;
+        let mut server =
+            Self { binary: binary.to_owned(), directory: Some(directory), extra: extra.to_owned(), port: 0, process: None };
+        server.restart()?;
+        Ok(server)
+    }
+
+    /// Where to connect.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Its temporary directory: logs of other processes may go there too.
+    pub fn directory(&self) -> &Path {
+        self.directory.as_ref().map_or(Path::new("/"), TempDir::path)
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Stops it in good order.
+    ///
+    /// # Errors
+    /// When it does not stop; it is then killed.
+    pub fn stop(&mut self) -> Result<()> {
+        match self.process.take() {
+            Some(mut process) => process.stop().map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    /// SIGSTOP: connections stay open and nothing answers.
+    pub fn freeze(&self) {
+        if let Some(process) = &self.process {
+            process.freeze();
+        }
+    }
+
+    /// Ends [`NatsServer::freeze`].
+    pub fn thaw(&self) {
+        if let Some(process) = &self.process {
+            process.thaw();
+        }
+    }
+
+    /// Starts it again, on the same store and port; kills it first if it runs.
+    ///
+    /// # Errors
+    /// When it does not start; with its log.
+    pub fn restart(&mut self) -> Result<()> {
+        self.kill();
+        let directory = self.directory().to_owned();
+        let config = directory.join("nats.conf");
+        fs::write(&config, self.config(&directory))?;
+        let mut command = Command::new(&self.binary);
+        command.arg("-c").arg(&config);
+        let mut process = Process::start("nats-server", &command, &directory.join("nats-server.log"))?;
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            if self.port == 0 {
+                self.port = read_port(&directory, process.id()).unwrap_or(0);
+            }
+            if self.port != 0 && TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+                self.process = Some(process);
+                return Ok(());
+            }
+            if !process.is_running() || Instant::now() >= deadline {
+                bail!("nats-server does not start:\n{}", process.log_end());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn config(&self, directory: &Path) -> String {
+        let port = if self.port == 0 { -1 } else { i32::from(self.port) };
+        let jetstream = if self.extra.contains("jetstream") {
+            String::new()
+        } else {
+            format!("jetstream {{ store_dir: {:?} }}\n", directory.join("store"))
+        };
+        format!("host: 127.0.0.1\nport: {port}\nports_file_dir: {directory:?}\n{jetstream}{}\n", self.extra)
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        drop(self.process.take());
+        if std::thread::panicking()
+            && let Some(directory) = self.directory.take()
+        {
+            eprintln!("store and logs kept in {}", directory.keep().display());
+        }
+    }
+}
+
+/// The port the server has chosen, from the file it writes.
+fn read_port(directory: &Path, pid: u32) -> Option<u16> {
+    let text = fs::read_to_string(directory.join(format!("nats-server_{pid}.ports"))).ok()?;
+    let ports: serde_json::Value = serde_json::from_str(&text).ok()?;
+    ports["nats"][0].as_str()?.rsplit(':').next()?.parse().ok()
+}
+
+fn tools() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools")
+}
+
+/// `ZISK_NATS_SERVER`, else what scripts/install-nats.sh put into `.tools`, else the PATH's.
+fn find() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os("ZISK_NATS_SERVER") {
+        return Ok(PathBuf::from(named));
+    }
+    let ours = tools().join("nats-server");
+    if ours.exists() {
+        return Ok(ours);
+    }
+    let path = std::env::var_os("PATH").context("PATH is not set")?;
+    std::env::split_paths(&path)
+        .map(|directory| directory.join("nats-server"))
+        .find(|candidate| candidate.is_file())
+        .context("no nats-server: run scripts/install-nats.sh, or name one with ZISK_NATS_SERVER")
+}
