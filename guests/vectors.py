@@ -67,6 +67,15 @@ def hello(name):
     return vector("hello", name or "no name", data, outputs=[len(data)], console=f"hello, {name}\n")
 
 
+def not_utf8():
+    """A panic: its place and message on the console."""
+    lines = pathlib.Path(__file__).with_name("hello").joinpath("src/main.rs").read_text().splitlines()
+    line, column = next((at + 1, text.index("expect(") + 1) for at, text in enumerate(lines) if "expect(" in text)
+    message = "the name is UTF-8: Utf8Error { valid_up_to: 1, error_len: Some(1) }"
+    console = f"panicked at hello/src/main.rs:{line}:{column}:\n{message}\n"
+    return vector("hello", "not UTF-8", b"a\xff", exit_code=101, console=console)
+
+
 # --- precompiles
 
 
@@ -352,11 +361,12 @@ TRAPS = {
 
 
 def all_vectors():
-    yield from (sha_hasher("sha-hasher", n) for n in (0, 1, 20, 1000))
+    yield from (sha_hasher(guest, n) for guest in ("sha-hasher", "sha-hasher-im") for n in (0, 1, 20, 1000))
     yield vector("sha-hasher", "input too short", b"\x01\x02", exit_code=2)
     yield vector("sha-hasher", "no input", exit_code=2)
     yield from (fibonacci(n) for n in (0, 1, 10, 93, 250, 251, 70_000))
     yield from (hello(name) for name in ("world", "", "Łódź, 東京"))
+    yield not_utf8()
     yield vector("exit-one", "no input", exit_code=1, outputs=[0xDEADBEEF])
     yield precompiles("short", b"abc")
     yield precompiles("one byte", b"\x00")

@@ -6,6 +6,10 @@ set -euo pipefail
 toolchain=1.95.0
 target=riscv64imac-unknown-none-elf
 guests=(exit-one fibonacci hello memory precompiles sha-hasher trap)
+# Built a second time as <guest>-im.elf, close to what ZisK's own compiler makes: nothing compressed, and atomics of
+# dependencies lowered to plain loads and stores. No core library comes ready for that, so it is built too.
+plain_target=riscv64im-unknown-none-elf
+plain_guests=(sha-hasher)
 
 usage() {
     cat <<USAGE
@@ -84,9 +88,8 @@ if $debian; then
     if ! [ -x /usr/bin/cargo ] || ! [ -d /usr/lib/rustlib/src/rust/library ] || ! [ -x /usr/bin/ld.lld ]; then
         apt_install rustc-web cargo-web rust-web-src lld
     fi
-    export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1
+    export RUSTC=/usr/bin/rustc
     cargo=(/usr/bin/cargo)
-    build_options=("-Zbuild-std=core,alloc")
     linker_flags=(-Clinker=/usr/bin/ld.lld -Clinker-flavor=ld.lld)
     sysroot=/usr
     elf_folder=$repository/guests/elf-debian
@@ -95,12 +98,11 @@ else
     rustup toolchain list | grep -q "^$toolchain-" ||
         rustup toolchain install "$toolchain" --profile minimal >&2 ||
         die "rustup could not fetch Rust $toolchain; or try --debian"
-    rustup "+$toolchain" target list --installed 2>/dev/null | grep -qx "$target" ||
-        rustup target add --toolchain "$toolchain" "$target" >&2 ||
+    rustup target add --toolchain "$toolchain" "$target" >&2 ||
         die "rustup could not fetch target $target; or try --debian"
-    export RUSTC_BOOTSTRAP=ziskos # it names the unstable feature `linkage`
+    rustup component add --toolchain "$toolchain" rust-src >&2 ||
+        die "rustup could not fetch rust-src; or try --debian"
     cargo=(cargo "+$toolchain")
-    build_options=()
     linker_flags=(-Clinker=rust-lld)
     sysroot=$(rustc "+$toolchain" --print sysroot)
     elf_folder=$repository/guests/elf
@@ -115,7 +117,7 @@ fi
 
 # Cargo and the linker run in guests/, so link.ld needs no path.
 cd "$repository/guests"
-"${cargo[@]}" fetch --locked --target "$target" >&2
+"${cargo[@]}" fetch --locked >&2
 
 # No path of this machine may reach the ELF. Panic messages name source files.
 flags=("${linker_flags[@]}" -Clink-arg=-Tlink.ld)
@@ -124,31 +126,44 @@ flags+=("--remap-path-prefix=$sysroot=/rust")
 for registry in "$cargo_home"/registry/src/*/; do
     flags+=("--remap-path-prefix=${registry%/}=/registry")
 done
-separator=$'\x1f'
-CARGO_ENCODED_RUSTFLAGS=$(
-    IFS=$separator
-    echo "${flags[*]}"
-)
-export CARGO_ENCODED_RUSTFLAGS
-
-selection=()
-for guest in "${guests[@]}"; do selection+=(--bin "$guest"); done
-"${cargo[@]}" build --release --locked --target "$target" --target-dir "$target_folder" \
-    "${build_options[@]}" "${selection[@]}" >&2
 
 differing=()
-mkdir -p "$elf_folder"
-for guest in "${guests[@]}"; do
-    built=$target_folder/$target/release/$guest
-    committed=$elf_folder/$guest.elf
-    if $check; then
-        cmp "$built" "$committed" || differing+=("$guest")
-    else
-        install -m 644 "$built" "$committed"
+
+# build TARGET SUFFIX FLAGS CORE GUEST...: builds the guests, then compares or installs <guest><suffix>.elf.
+# FLAGS are for rustc, separated by spaces. CORE is `ready` or `build`: where the core library comes from.
+build() {
+    local for_target=$1 suffix=$2 extra_flags core=$4 options=() selection=() guest bootstrap
+    read -ra extra_flags <<<"$3"
+    shift 4
+    # ziskos uses the unstable feature `linkage`; for all crates only where building a core library needs it, since some
+    # dependencies build differently where everything unstable is allowed.
+    bootstrap=ziskos
+    if [ "$core" = build ]; then
+        bootstrap=1
+        options=("-Zbuild-std=core,alloc")
     fi
-done
+    for guest in "$@"; do selection+=(--bin "$guest"); done
+    CARGO_ENCODED_RUSTFLAGS=$(
+        IFS=$'\x1f'
+        all=("${flags[@]}" "${extra_flags[@]}")
+        echo "${all[*]}"
+    ) RUSTC_BOOTSTRAP=$bootstrap "${cargo[@]}" build --release --locked --target "$for_target" --target-dir "$target_folder" \
+        "${options[@]}" "${selection[@]}" >&2
+    for guest in "$@"; do
+        local built=$target_folder/$for_target/release/$guest installed=$elf_folder/$guest$suffix.elf
+        if $check; then
+            cmp "$built" "$installed" || differing+=("$guest$suffix")
+        else
+            install -D -m 644 "$built" "$installed"
+        fi
+    done
+}
+
+if $debian; then core=build; else core=ready; fi
+build "$target" "" "" "$core" "${guests[@]}"
+build "$plain_target" -im "-Cpanic=abort -Cpasses=lower-atomic" build "${plain_guests[@]}"
 
 if ((${#differing[@]})); then
     die "not what guests/elf holds: ${differing[*]}; if the source changed, run scripts/build-guests.sh and commit the result"
 fi
-if $check; then echo "guests/elf: ${#guests[@]} ELFs, each as built"; else wc -c "$elf_folder"/*.elf; fi
+if $check; then echo "guests/elf: every ELF is what its source makes"; else wc -c "$elf_folder"/*.elf; fi
