@@ -33,20 +33,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
     let execution = executor.execute(&input)?;
     let plain = start.elapsed();
-    println!(
-        "exit code {}, outputs {:x?}",
-        execution.exit_code,
-        &execution.outputs[..8]
-    );
+    println!("exit code {}, outputs {:x?}", execution.exit_code, &execution.outputs[..8]);
     if !execution.uart.is_empty() {
         println!("{}", execution.uart.trim_end());
     }
     let mhz = |steps: u64, time: std::time::Duration| steps as f64 / time.as_secs_f64() / 1e6;
-    println!(
-        "{} steps, {:.1} MHz without segments",
-        execution.steps,
-        mhz(execution.steps, plain)
-    );
+    println!("{} steps, {:.1} MHz without segments", execution.steps, mhz(execution.steps, plain));
 
     let (mut some, mut words) = (Vec::new(), 0);
     let start = Instant::now();
@@ -58,26 +50,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ControlFlow::Continue(())
     })?;
     let time = start.elapsed();
-    println!(
-        "{} segments, {words} words touched, executor_mhz {:.1}",
-        execution.segments,
-        mhz(execution.steps, time)
-    );
+    println!("{} segments, {words} words touched, executor_mhz {:.1}", execution.segments, mhz(execution.steps, time));
 
     let start = Instant::now();
     let mut steps = 0;
     for segment in &some {
         let trace = replay(&executable, segment, k)?;
-        steps += trace
-            .steps
-            .iter()
-            .map(|steps| steps.len() as u64)
-            .sum::<u64>();
+        steps += trace.steps.iter().map(|steps| steps.len() as u64).sum::<u64>();
     }
-    println!(
-        "replay of {} segments: {:.1} MHz",
-        some.len(),
-        mhz(steps, start.elapsed())
-    );
+    println!("replay of {} segments: {:.1} MHz", some.len(), mhz(steps, start.elapsed()));
     Ok(())
 }

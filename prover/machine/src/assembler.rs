@@ -23,72 +23,27 @@ impl Draft {
     /// An operation that writes `rd`; x0 becomes the sink.
     pub(crate) fn new(op: Op, rd: u8, rs1: u8, src2: Src2) -> Self {
         let rd = if rd == 0 { SINK } else { rd };
-        Self {
-            op,
-            rd,
-            rs1,
-            src2,
-            offset: 0,
-            alt_pc: 0,
-            advice: None,
-        }
+        Self { op, rd, rs1, src2, offset: 0, alt_pc: 0, advice: None }
     }
 
     /// A load; `alt_pc` is where it goes when misaligned.
     pub(crate) fn load(op: Op, rd: u8, base: u8, offset: i32, alt_pc: u32) -> Self {
-        Self {
-            alt_pc,
-            ..Self::new(op, rd, base, Src2::Imm(i64::from(offset)))
-        }
+        Self { alt_pc, ..Self::new(op, rd, base, Src2::Imm(i64::from(offset))) }
     }
 
     /// A store of register `value`.
     pub(crate) fn store(op: Op, base: u8, value: u8, offset: i32, alt_pc: u32) -> Self {
-        Self {
-            op,
-            rd: 0,
-            rs1: base,
-            src2: Src2::Reg(value),
-            offset,
-            alt_pc,
-            advice: None,
-        }
+        Self { op, rd: 0, rs1: base, src2: Src2::Reg(value), offset, alt_pc, advice: None }
     }
 
     /// A conditional branch to `alt_pc`.
     pub(crate) fn branch(op: Op, rs1: u8, src2: Src2, alt_pc: u32) -> Self {
-        Self {
-            op,
-            rd: 0,
-            rs1,
-            src2,
-            offset: 0,
-            alt_pc,
-            advice: None,
-        }
+        Self { op, rd: 0, rs1, src2, offset: 0, alt_pc, advice: None }
     }
 
     fn place(self, pc: u32, next_pc: u32) -> Row {
-        let Self {
-            op,
-            rd,
-            rs1,
-            src2,
-            offset,
-            alt_pc,
-            advice,
-        } = self;
-        Row {
-            pc,
-            op,
-            rd,
-            rs1,
-            src2,
-            offset,
-            next_pc,
-            alt_pc,
-            advice,
-        }
+        let Self { op, rd, rs1, src2, offset, alt_pc, advice } = self;
+        Row { pc, op, rd, rs1, src2, offset, next_pc, alt_pc, advice }
     }
 }
 
@@ -219,11 +174,7 @@ pub(crate) struct Assembler<'a> {
 
 impl<'a> Assembler<'a> {
     pub(crate) fn new(table: &'a mut Table) -> Self {
-        Self {
-            table,
-            items: Vec::new(),
-            labels: Vec::new(),
-        }
+        Self { table, items: Vec::new(), labels: Vec::new() }
     }
 
     pub(crate) fn label(&mut self) -> Label {
@@ -254,10 +205,7 @@ impl<'a> Assembler<'a> {
 
     /// rd = a value of the prover's choice.
     pub(crate) fn advice(&mut self, advice: Advice, rd: u8, rs1: u8, rs2: u8) {
-        let draft = Draft {
-            advice: Some(advice),
-            ..Draft::new(Op::Advice, rd, rs1, Src2::Reg(rs2))
-        };
+        let draft = Draft { advice: Some(advice), ..Draft::new(Op::Advice, rd, rs1, Src2::Reg(rs2)) };
         self.push(draft, None);
     }
 
@@ -275,12 +223,7 @@ impl<'a> Assembler<'a> {
 
     fn misaligned(&mut self, op: Op) -> Option<Target> {
         let bytes = matches!(op, Op::Lb | Op::Lbu | Op::Sb);
-        (!bytes).then(|| {
-            Target::Pc(
-                self.table
-                    .check("a ziskos call with an address that is not aligned"),
-            )
-        })
+        (!bytes).then(|| Target::Pc(self.table.check("a ziskos call with an address that is not aligned")))
     }
 
     pub(crate) fn branch(&mut self, op: Op, rs1: u8, src2: Src2, target: impl Into<Target>) {
@@ -304,20 +247,12 @@ impl<'a> Assembler<'a> {
     }
 
     fn push(&mut self, draft: Draft, alt: Option<Target>) {
-        self.items.push(Item {
-            draft,
-            alt,
-            next: None,
-        });
+        self.items.push(Item { draft, alt, next: None });
     }
 
     /// Places the rows and returns the pc of the first. The last row must not run on: a `Return` or `goto`.
     pub(crate) fn finish(self) -> u32 {
-        let Self {
-            table,
-            items,
-            labels,
-        } = self;
+        let Self { table, items, labels } = self;
         let base = table.allocate(items.len() as u32 + 1);
         let pc = |index: usize| base + 2 * index as u32;
         let resolve = |target: Target| match target {
@@ -327,13 +262,7 @@ impl<'a> Assembler<'a> {
         for (index, item) in items.into_iter().enumerate() {
             let next = item.next.map_or(pc(index + 1), resolve);
             let alt_pc = item.alt.map_or(0, resolve);
-            table.rows.push(
-                Draft {
-                    alt_pc,
-                    ..item.draft
-                }
-                .place(pc(index), next),
-            );
+            table.rows.push(Draft { alt_pc, ..item.draft }.place(pc(index), next));
         }
         base
     }

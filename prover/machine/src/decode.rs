@@ -6,10 +6,7 @@ use crate::program::Op;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Instruction {
     /// LUI; `value` is what lands in `rd`.
-    #[allow(
-        missing_docs,
-        reason = "field names are those of the RISC-V manual, here and below"
-    )]
+    #[allow(missing_docs, reason = "field names are those of the RISC-V manual, here and below")]
     Lui { rd: u8, value: i64 },
     /// AUIPC; `offset` is relative to the instruction.
     #[allow(missing_docs)]
@@ -22,28 +19,13 @@ pub enum Instruction {
     Jalr { rd: u8, rs1: u8, offset: i64 },
     /// BEQ to BGEU.
     #[allow(missing_docs)]
-    Branch {
-        op: Op,
-        rs1: u8,
-        rs2: u8,
-        offset: i64,
-    },
+    Branch { op: Op, rs1: u8, rs2: u8, offset: i64 },
     /// LB to LD.
     #[allow(missing_docs)]
-    Load {
-        op: Op,
-        rd: u8,
-        rs1: u8,
-        offset: i32,
-    },
+    Load { op: Op, rd: u8, rs1: u8, offset: i32 },
     /// SB to SD.
     #[allow(missing_docs)]
-    Store {
-        op: Op,
-        rs1: u8,
-        rs2: u8,
-        offset: i32,
-    },
+    Store { op: Op, rs1: u8, rs2: u8, offset: i32 },
     /// Register with constant: ADDI to SRAIW.
     #[allow(missing_docs)]
     Immediate { op: Op, rd: u8, rs1: u8, value: i64 },
@@ -52,32 +34,16 @@ pub enum Instruction {
     Register { op: Op, rd: u8, rs1: u8, rs2: u8 },
     /// The M extension.
     #[allow(missing_docs)]
-    Multiply {
-        op: MultiplyOp,
-        rd: u8,
-        rs1: u8,
-        rs2: u8,
-    },
+    Multiply { op: MultiplyOp, rd: u8, rs1: u8, rs2: u8 },
     /// LR.W and LR.D (`double`).
     #[allow(missing_docs)]
     LoadReserved { double: bool, rd: u8, rs1: u8 },
     /// SC.W and SC.D.
     #[allow(missing_docs)]
-    StoreConditional {
-        double: bool,
-        rd: u8,
-        rs1: u8,
-        rs2: u8,
-    },
+    StoreConditional { double: bool, rd: u8, rs1: u8, rs2: u8 },
     /// AMOSWAP to AMOMAXU.
     #[allow(missing_docs)]
-    Atomic {
-        op: AtomicOp,
-        double: bool,
-        rd: u8,
-        rs1: u8,
-        rs2: u8,
-    },
+    Atomic { op: AtomicOp, double: bool, rd: u8, rs1: u8, rs2: u8 },
     /// FENCE, FENCE.I.
     Fence,
     /// ECALL.
@@ -86,12 +52,7 @@ pub enum Instruction {
     Ebreak,
     /// CSRRW to CSRRCI.
     #[allow(missing_docs)]
-    Csr {
-        op: CsrOp,
-        rd: u8,
-        csr: u16,
-        source: CsrSource,
-    },
+    Csr { op: CsrOp, rd: u8, csr: u16, source: CsrSource },
 }
 
 /// Operations of the M extension.
@@ -173,23 +134,10 @@ pub fn decode(word: u32) -> Result<Instruction, DecodeError> {
     let funct7 = bits(word, 25, 7);
     let i_type = word as i32 >> 20;
     Ok(match word & 0x7f {
-        0x37 => Lui {
-            rd,
-            value: (word & 0xffff_f000) as i32 as i64,
-        },
-        0x17 => Auipc {
-            rd,
-            offset: (word & 0xffff_f000) as i32 as i64,
-        },
-        0x6f => Jal {
-            rd,
-            offset: jal_offset(word),
-        },
-        0x67 if funct3 == 0 => Instruction::Jalr {
-            rd,
-            rs1,
-            offset: i64::from(i_type),
-        },
+        0x37 => Lui { rd, value: (word & 0xffff_f000) as i32 as i64 },
+        0x17 => Auipc { rd, offset: (word & 0xffff_f000) as i32 as i64 },
+        0x6f => Jal { rd, offset: jal_offset(word) },
+        0x67 if funct3 == 0 => Instruction::Jalr { rd, rs1, offset: i64::from(i_type) },
         0x63 => {
             let op = match funct3 {
                 0 => Beq,
@@ -200,12 +148,7 @@ pub fn decode(word: u32) -> Result<Instruction, DecodeError> {
                 7 => Bgeu,
                 _ => return unknown,
             };
-            Branch {
-                op,
-                rs1,
-                rs2,
-                offset: branch_offset(word),
-            }
+            Branch { op, rs1, rs2, offset: branch_offset(word) }
         }
         0x03 => {
             let op = match funct3 {
@@ -218,12 +161,7 @@ pub fn decode(word: u32) -> Result<Instruction, DecodeError> {
                 6 => Lwu,
                 _ => return unknown,
             };
-            Load {
-                op,
-                rd,
-                rs1,
-                offset: i_type,
-            }
+            Load { op, rd, rs1, offset: i_type }
         }
         0x23 => {
             let op = match funct3 {
@@ -234,12 +172,7 @@ pub fn decode(word: u32) -> Result<Instruction, DecodeError> {
                 _ => return unknown,
             };
             let offset = (word as i32 >> 25) << 5 | i32::from(rd);
-            Store {
-                op,
-                rs1,
-                rs2,
-                offset,
-            }
+            Store { op, rs1, rs2, offset }
         }
         0x13 => {
             let value = i64::from(i_type);
@@ -323,12 +256,7 @@ pub fn decode(word: u32) -> Result<Instruction, DecodeError> {
             let op = match funct7 >> 2 {
                 0x02 if rs2 == 0 => return Ok(LoadReserved { double, rd, rs1 }),
                 0x03 => {
-                    return Ok(StoreConditional {
-                        double,
-                        rd,
-                        rs1,
-                        rs2,
-                    });
+                    return Ok(StoreConditional { double, rd, rs1, rs2 });
                 }
                 0x00 => AtomicOp::Add,
                 0x01 => Swap,
@@ -341,13 +269,7 @@ pub fn decode(word: u32) -> Result<Instruction, DecodeError> {
                 0x1c => Maxu,
                 _ => return unknown,
             };
-            Atomic {
-                op,
-                double,
-                rd,
-                rs1,
-                rs2,
-            }
+            Atomic { op, double, rd, rs1, rs2 }
         }
         // FENCE (reserved fields are to be ignored) and FENCE.I.
         0x0f if funct3 <= 1 => Fence,
@@ -364,17 +286,8 @@ pub fn decode(word: u32) -> Result<Instruction, DecodeError> {
             if (1..=3).contains(&csr) {
                 return float;
             }
-            let source = if funct3 & 4 == 0 {
-                CsrSource::Register(rs1)
-            } else {
-                CsrSource::Immediate(rs1)
-            };
-            Csr {
-                op,
-                rd,
-                csr,
-                source,
-            }
+            let source = if funct3 & 4 == 0 { CsrSource::Register(rs1) } else { CsrSource::Immediate(rs1) };
+            Csr { op, rd, csr, source }
         }
         // LOAD-FP and STORE-FP of F and D; fused multiply-adds; OP-FP.
         0x07 | 0x27 if funct3 == 2 || funct3 == 3 => return float,
@@ -402,136 +315,38 @@ pub fn decode_compressed(half: u16) -> Result<Instruction, DecodeError> {
     const SP: u8 = 2;
     Ok(match (half & 3, half >> 13) {
         (0, 0) => {
-            let value =
-                bits(w, 7, 4) << 6 | bits(w, 11, 2) << 4 | bits(w, 5, 1) << 3 | bits(w, 6, 1) << 2;
+            let value = bits(w, 7, 4) << 6 | bits(w, 11, 2) << 4 | bits(w, 5, 1) << 3 | bits(w, 6, 1) << 2;
             if value == 0 {
                 return unknown;
             }
-            Immediate {
-                op: Add,
-                rd: rs2_short,
-                rs1: SP,
-                value: i64::from(value),
-            }
+            Immediate { op: Add, rd: rs2_short, rs1: SP, value: i64::from(value) }
         }
         (0, 1) | (0, 5) | (2, 1) | (2, 5) => return float,
-        (0, 2) => Load {
-            op: Lw,
-            rd: rs2_short,
-            rs1: rs1_short,
-            offset: word_offset,
-        },
-        (0, 3) => Load {
-            op: Ld,
-            rd: rs2_short,
-            rs1: rs1_short,
-            offset: double_offset,
-        },
-        (0, 6) => Store {
-            op: Sw,
-            rs1: rs1_short,
-            rs2: rs2_short,
-            offset: word_offset,
-        },
-        (0, 7) => Store {
-            op: Sd,
-            rs1: rs1_short,
-            rs2: rs2_short,
-            offset: double_offset,
-        },
-        (1, 0) => Immediate {
-            op: Add,
-            rd,
-            rs1: rd,
-            value: imm6,
-        },
-        (1, 1) if rd != 0 => Immediate {
-            op: AddW,
-            rd,
-            rs1: rd,
-            value: imm6,
-        },
-        (1, 2) => Immediate {
-            op: Add,
-            rd,
-            rs1: 0,
-            value: imm6,
-        },
+        (0, 2) => Load { op: Lw, rd: rs2_short, rs1: rs1_short, offset: word_offset },
+        (0, 3) => Load { op: Ld, rd: rs2_short, rs1: rs1_short, offset: double_offset },
+        (0, 6) => Store { op: Sw, rs1: rs1_short, rs2: rs2_short, offset: word_offset },
+        (0, 7) => Store { op: Sd, rs1: rs1_short, rs2: rs2_short, offset: double_offset },
+        (1, 0) => Immediate { op: Add, rd, rs1: rd, value: imm6 },
+        (1, 1) if rd != 0 => Immediate { op: AddW, rd, rs1: rd, value: imm6 },
+        (1, 2) => Immediate { op: Add, rd, rs1: 0, value: imm6 },
         (1, 3) if imm6 == 0 => return unknown,
         (1, 3) if rd == SP => {
-            let value = bits(w, 12, 1) << 9
-                | bits(w, 3, 2) << 7
-                | bits(w, 5, 1) << 6
-                | bits(w, 2, 1) << 5
-                | bits(w, 6, 1) << 4;
-            Immediate {
-                op: Add,
-                rd: SP,
-                rs1: SP,
-                value: sign_extend(value, 10),
-            }
+            let value = bits(w, 12, 1) << 9 | bits(w, 3, 2) << 7 | bits(w, 5, 1) << 6 | bits(w, 2, 1) << 5 | bits(w, 6, 1) << 4;
+            Immediate { op: Add, rd: SP, rs1: SP, value: sign_extend(value, 10) }
         }
-        (1, 3) => Lui {
-            rd,
-            value: imm6 << 12,
-        },
+        (1, 3) => Lui { rd, value: imm6 << 12 },
         (1, 4) => {
             let (rd, rs1, rs2) = (rs1_short, rs1_short, rs2_short);
             match (bits(w, 10, 2), bits(w, 12, 1), bits(w, 5, 2)) {
-                (0, _, _) => Immediate {
-                    op: Srl,
-                    rd,
-                    rs1,
-                    value: shift,
-                },
-                (1, _, _) => Immediate {
-                    op: Sra,
-                    rd,
-                    rs1,
-                    value: shift,
-                },
-                (2, _, _) => Immediate {
-                    op: And,
-                    rd,
-                    rs1,
-                    value: imm6,
-                },
-                (3, 0, 0) => Register {
-                    op: Sub,
-                    rd,
-                    rs1,
-                    rs2,
-                },
-                (3, 0, 1) => Register {
-                    op: Xor,
-                    rd,
-                    rs1,
-                    rs2,
-                },
-                (3, 0, 2) => Register {
-                    op: Or,
-                    rd,
-                    rs1,
-                    rs2,
-                },
-                (3, 0, 3) => Register {
-                    op: And,
-                    rd,
-                    rs1,
-                    rs2,
-                },
-                (3, 1, 0) => Register {
-                    op: SubW,
-                    rd,
-                    rs1,
-                    rs2,
-                },
-                (3, 1, 1) => Register {
-                    op: AddW,
-                    rd,
-                    rs1,
-                    rs2,
-                },
+                (0, _, _) => Immediate { op: Srl, rd, rs1, value: shift },
+                (1, _, _) => Immediate { op: Sra, rd, rs1, value: shift },
+                (2, _, _) => Immediate { op: And, rd, rs1, value: imm6 },
+                (3, 0, 0) => Register { op: Sub, rd, rs1, rs2 },
+                (3, 0, 1) => Register { op: Xor, rd, rs1, rs2 },
+                (3, 0, 2) => Register { op: Or, rd, rs1, rs2 },
+                (3, 0, 3) => Register { op: And, rd, rs1, rs2 },
+                (3, 1, 0) => Register { op: SubW, rd, rs1, rs2 },
+                (3, 1, 1) => Register { op: AddW, rd, rs1, rs2 },
                 _ => return unknown,
             }
         }
@@ -544,92 +359,37 @@ pub fn decode_compressed(half: u16) -> Result<Instruction, DecodeError> {
                 | bits(w, 2, 1) << 5
                 | bits(w, 11, 1) << 4
                 | bits(w, 3, 3) << 1;
-            Jal {
-                rd: 0,
-                offset: sign_extend(offset, 12),
-            }
+            Jal { rd: 0, offset: sign_extend(offset, 12) }
         }
         (1, 6) | (1, 7) => {
-            let offset = bits(w, 12, 1) << 8
-                | bits(w, 5, 2) << 6
-                | bits(w, 2, 1) << 5
-                | bits(w, 10, 2) << 3
-                | bits(w, 3, 2) << 1;
+            let offset = bits(w, 12, 1) << 8 | bits(w, 5, 2) << 6 | bits(w, 2, 1) << 5 | bits(w, 10, 2) << 3 | bits(w, 3, 2) << 1;
             let op = if half >> 13 == 6 { Beq } else { Bne };
-            Branch {
-                op,
-                rs1: rs1_short,
-                rs2: 0,
-                offset: sign_extend(offset, 9),
-            }
+            Branch { op, rs1: rs1_short, rs2: 0, offset: sign_extend(offset, 9) }
         }
-        (2, 0) => Immediate {
-            op: Sll,
-            rd,
-            rs1: rd,
-            value: shift,
-        },
+        (2, 0) => Immediate { op: Sll, rd, rs1: rd, value: shift },
         (2, 2) if rd != 0 => {
             let offset = bits(w, 2, 2) << 6 | bits(w, 12, 1) << 5 | bits(w, 4, 3) << 2;
-            Load {
-                op: Lw,
-                rd,
-                rs1: SP,
-                offset: offset as i32,
-            }
+            Load { op: Lw, rd, rs1: SP, offset: offset as i32 }
         }
         (2, 3) if rd != 0 => {
             let offset = bits(w, 2, 3) << 6 | bits(w, 12, 1) << 5 | bits(w, 5, 2) << 3;
-            Load {
-                op: Ld,
-                rd,
-                rs1: SP,
-                offset: offset as i32,
-            }
+            Load { op: Ld, rd, rs1: SP, offset: offset as i32 }
         }
         (2, 4) => match (bits(w, 12, 1), rd, rs2) {
             (0, 0, 0) => return unknown,
-            (0, rs1, 0) => Instruction::Jalr {
-                rd: 0,
-                rs1,
-                offset: 0,
-            },
-            (0, rd, rs2) => Register {
-                op: Add,
-                rd,
-                rs1: 0,
-                rs2,
-            },
+            (0, rs1, 0) => Instruction::Jalr { rd: 0, rs1, offset: 0 },
+            (0, rd, rs2) => Register { op: Add, rd, rs1: 0, rs2 },
             (_, 0, 0) => Ebreak,
-            (_, rs1, 0) => Instruction::Jalr {
-                rd: 1,
-                rs1,
-                offset: 0,
-            },
-            (_, rd, rs2) => Register {
-                op: Add,
-                rd,
-                rs1: rd,
-                rs2,
-            },
+            (_, rs1, 0) => Instruction::Jalr { rd: 1, rs1, offset: 0 },
+            (_, rd, rs2) => Register { op: Add, rd, rs1: rd, rs2 },
         },
         (2, 6) => {
             let offset = bits(w, 7, 2) << 6 | bits(w, 9, 4) << 2;
-            Store {
-                op: Sw,
-                rs1: SP,
-                rs2,
-                offset: offset as i32,
-            }
+            Store { op: Sw, rs1: SP, rs2, offset: offset as i32 }
         }
         (2, 7) => {
             let offset = bits(w, 7, 3) << 6 | bits(w, 10, 3) << 3;
-            Store {
-                op: Sd,
-                rs1: SP,
-                rs2,
-                offset: offset as i32,
-            }
+            Store { op: Sd, rs1: SP, rs2, offset: offset as i32 }
         }
         _ => return unknown,
     })
@@ -644,17 +404,11 @@ const fn sign_extend(value: u32, bits: u32) -> i64 {
 }
 
 const fn jal_offset(word: u32) -> i64 {
-    let offset = bits(word, 31, 1) << 20
-        | bits(word, 12, 8) << 12
-        | bits(word, 20, 1) << 11
-        | bits(word, 21, 10) << 1;
+    let offset = bits(word, 31, 1) << 20 | bits(word, 12, 8) << 12 | bits(word, 20, 1) << 11 | bits(word, 21, 10) << 1;
     sign_extend(offset, 21)
 }
 
 const fn branch_offset(word: u32) -> i64 {
-    let offset = bits(word, 31, 1) << 12
-        | bits(word, 7, 1) << 11
-        | bits(word, 25, 6) << 5
-        | bits(word, 8, 4) << 1;
+    let offset = bits(word, 31, 1) << 12 | bits(word, 7, 1) << 11 | bits(word, 25, 6) << 5 | bits(word, 8, 4) << 1;
     sign_extend(offset, 13)
 }

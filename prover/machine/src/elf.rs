@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use ::elf::abi::{
-    EF_RISCV_RVC, EI_CLASS, EI_DATA, ELFCLASS64, ELFDATA2LSB, ELFMAGIC, EM_RISCV, ET_EXEC, PF_X,
-    PT_DYNAMIC, PT_INTERP, PT_LOAD,
+    EF_RISCV_RVC, EI_CLASS, EI_DATA, ELFCLASS64, ELFDATA2LSB, ELFMAGIC, EM_RISCV, ET_EXEC, PF_X, PT_DYNAMIC, PT_INTERP, PT_LOAD,
 };
 use ::elf::endian::LittleEndian;
 use ::elf::segment::ProgramHeader;
@@ -33,13 +32,9 @@ pub enum ElfError {
     Endianness(u8),
     #[error("ELF machine is {0}; only RISC-V (243) can be proven")]
     Machine(u16),
-    #[error(
-        "ELF type is {0} (2 is a static executable, 3 position-independent); link statically with a fixed address"
-    )]
+    #[error("ELF type is {0} (2 is a static executable, 3 position-independent); link statically with a fixed address")]
     Type(u16),
-    #[error(
-        "the ELF needs a dynamic linker (program header {index} is {kind}); link it statically"
-    )]
+    #[error("the ELF needs a dynamic linker (program header {index} is {kind}); link it statically")]
     Dynamic { index: usize, kind: &'static str },
     #[error("ELF file is truncated: {what} ends at byte {end}, the file has {size}")]
     Truncated { what: String, end: u64, size: usize },
@@ -47,35 +42,19 @@ pub enum ElfError {
     Malformed(String),
     #[error("the ELF has no loadable segment")]
     NoSegments,
-    #[error(
-        "program header {index}: file size {file_size:#x} exceeds memory size {memory_size:#x}"
-    )]
-    FileSize {
-        index: usize,
-        file_size: u64,
-        memory_size: u64,
-    },
+    #[error("program header {index}: file size {file_size:#x} exceeds memory size {memory_size:#x}")]
+    FileSize { index: usize, file_size: u64, memory_size: u64 },
     #[error(
         "program header {index}: [{start:#x}, {end:#x}) is outside the memory map; allowed are ROM \
          [0x80000000, 0xa0000000) and RAM [0xa0000000, 0xc0000000)"
     )]
     OutOfMap { index: usize, start: u64, end: u64 },
-    #[error(
-        "program header {index}: executable segment at {start:#x}; code must lie in ROM [0x80000000, 0xa0000000)"
-    )]
+    #[error("program header {index}: executable segment at {start:#x}; code must lie in ROM [0x80000000, 0xa0000000)")]
     ExecutableRam { index: usize, start: u64 },
     #[error("program headers {first} and {second} overlap at {address:#x}")]
-    Overlap {
-        first: usize,
-        second: usize,
-        address: u64,
-    },
+    Overlap { first: usize, second: usize, address: u64 },
     #[error("{what} is {size} bytes; at most {limit} are allowed")]
-    TooLarge {
-        what: &'static str,
-        size: u64,
-        limit: u64,
-    },
+    TooLarge { what: &'static str, size: u64, limit: u64 },
     #[error("the ELF has no entry point")]
     NoEntry,
     #[error("entry point {0:#x} is not in an executable segment or not aligned")]
@@ -125,10 +104,7 @@ pub fn load(file: &[u8]) -> Result<Image, ElfError> {
             bytes.resize(segment.p_memsz as usize, 0);
             fill_words(&mut words, segment.p_vaddr, &bytes);
             if segment.p_flags & PF_X != 0 {
-                code.push(Code {
-                    address: segment.p_vaddr as u32,
-                    bytes,
-                });
+                code.push(Code { address: segment.p_vaddr as u32, bytes });
             }
         }
     }
@@ -143,12 +119,7 @@ pub fn load(file: &[u8]) -> Result<Image, ElfError> {
     match entry {
         0 => Err(ElfError::NoEntry),
         _ if !covered || entry % alignment != 0 => Err(ElfError::Entry(entry)),
-        _ => Ok(Image {
-            entry: entry as u32,
-            compressed,
-            code,
-            words: words.into_iter().collect(),
-        }),
+        _ => Ok(Image { entry: entry as u32, compressed, code, words: words.into_iter().collect() }),
     }
 }
 
@@ -171,11 +142,7 @@ fn parse_headers(file: &[u8]) -> Result<ElfBytes<'_, LittleEndian>, ElfError> {
         return Err(ElfError::NotElf);
     }
     let Some(header) = file.get(..HEADER_BYTES) else {
-        return Err(ElfError::Truncated {
-            what: "the file header".into(),
-            end: HEADER_BYTES as u64,
-            size: file.len(),
-        });
+        return Err(ElfError::Truncated { what: "the file header".into(), end: HEADER_BYTES as u64, size: file.len() });
     };
     if header[EI_CLASS] != ELFCLASS64 {
         return Err(ElfError::Class(header[EI_CLASS]));
@@ -184,11 +151,9 @@ fn parse_headers(file: &[u8]) -> Result<ElfBytes<'_, LittleEndian>, ElfError> {
         return Err(ElfError::Endianness(header[EI_DATA]));
     }
     let elf = ElfBytes::<LittleEndian>::minimal_parse(file).map_err(|error| match error {
-        ParseError::SliceReadError((_, end)) => ElfError::Truncated {
-            what: "a header table".into(),
-            end: end as u64,
-            size: file.len(),
-        },
+        ParseError::SliceReadError((_, end)) => {
+            ElfError::Truncated { what: "a header table".into(), end: end as u64, size: file.len() }
+        }
         error => ElfError::Malformed(error.to_string()),
     })?;
     let header = &elf.ehdr;
@@ -202,29 +167,15 @@ fn parse_headers(file: &[u8]) -> Result<ElfBytes<'_, LittleEndian>, ElfError> {
 }
 
 /// The loadable segments that occupy memory, sorted by address, checked.
-fn parse_segments(
-    file: &[u8],
-    elf: &ElfBytes<LittleEndian>,
-) -> Result<Vec<ProgramHeader>, ElfError> {
+fn parse_segments(file: &[u8], elf: &ElfBytes<LittleEndian>) -> Result<Vec<ProgramHeader>, ElfError> {
     let mut segments = Vec::new();
-    for (index, segment) in elf
-        .segments()
-        .into_iter()
-        .flat_map(|table| table.iter())
-        .enumerate()
-    {
+    for (index, segment) in elf.segments().into_iter().flat_map(|table| table.iter()).enumerate() {
         match segment.p_type {
             PT_INTERP => {
-                return Err(ElfError::Dynamic {
-                    index,
-                    kind: "PT_INTERP",
-                });
+                return Err(ElfError::Dynamic { index, kind: "PT_INTERP" });
             }
             PT_DYNAMIC => {
-                return Err(ElfError::Dynamic {
-                    index,
-                    kind: "PT_DYNAMIC",
-                });
+                return Err(ElfError::Dynamic { index, kind: "PT_DYNAMIC" });
             }
             PT_LOAD if segment.p_memsz != 0 || segment.p_filesz != 0 => {
                 check_segment(file, index, &segment)?;
@@ -242,37 +193,18 @@ fn parse_segments(
             continue;
         };
         if b.p_vaddr < a.p_vaddr + a.p_memsz {
-            return Err(ElfError::Overlap {
-                first: *first,
-                second: *second,
-                address: b.p_vaddr,
-            });
+            return Err(ElfError::Overlap { first: *first, second: *second, address: b.p_vaddr });
         }
     }
     let segments: Vec<_> = segments.into_iter().map(|(_, segment)| segment).collect();
-    let code = segments
-        .iter()
-        .filter(|s| s.p_flags & PF_X != 0)
-        .map(|s| s.p_memsz)
-        .sum();
+    let code = segments.iter().filter(|s| s.p_flags & PF_X != 0).map(|s| s.p_memsz).sum();
     if code > MAX_CODE_BYTES {
-        return Err(ElfError::TooLarge {
-            what: "code",
-            size: code,
-            limit: MAX_CODE_BYTES,
-        });
+        return Err(ElfError::TooLarge { what: "code", size: code, limit: MAX_CODE_BYTES });
     }
     let rom = |s: &ProgramHeader| s.p_vaddr < u64::from(RAM_START);
-    let image = segments
-        .iter()
-        .map(|s| if rom(s) { s.p_memsz } else { s.p_filesz })
-        .sum();
+    let image = segments.iter().map(|s| if rom(s) { s.p_memsz } else { s.p_filesz }).sum();
     if image > MAX_IMAGE_BYTES {
-        return Err(ElfError::TooLarge {
-            what: "initial memory",
-            size: image,
-            limit: MAX_IMAGE_BYTES,
-        });
+        return Err(ElfError::TooLarge { what: "initial memory", size: image, limit: MAX_IMAGE_BYTES });
     }
     Ok(segments)
 }
@@ -280,11 +212,7 @@ fn parse_segments(
 fn check_segment(file: &[u8], index: usize, segment: &ProgramHeader) -> Result<(), ElfError> {
     if segment.p_filesz > segment.p_memsz {
         let (file_size, memory_size) = (segment.p_filesz, segment.p_memsz);
-        return Err(ElfError::FileSize {
-            index,
-            file_size,
-            memory_size,
-        });
+        return Err(ElfError::FileSize { index, file_size, memory_size });
     }
     let start = segment.p_vaddr;
     let end = start.saturating_add(segment.p_memsz);
@@ -296,25 +224,14 @@ fn check_segment(file: &[u8], index: usize, segment: &ProgramHeader) -> Result<(
     if !rom && segment.p_flags & PF_X != 0 {
         return Err(ElfError::ExecutableRam { index, start });
     }
-    in_file(file, segment.p_offset, segment.p_filesz, || {
-        format!("segment {index}")
-    })?;
+    in_file(file, segment.p_offset, segment.p_filesz, || format!("segment {index}"))?;
     Ok(())
 }
 
-fn in_file(
-    file: &[u8],
-    offset: u64,
-    size: u64,
-    what: impl Fn() -> String,
-) -> Result<&[u8], ElfError> {
+fn in_file(file: &[u8], offset: u64, size: u64, what: impl Fn() -> String) -> Result<&[u8], ElfError> {
     let end = offset.saturating_add(size);
     if end > file.len() as u64 {
-        return Err(ElfError::Truncated {
-            what: what(),
-            end,
-            size: file.len(),
-        });
+        return Err(ElfError::Truncated { what: what(), end, size: file.len() });
     }
     Ok(&file[offset as usize..end as usize])
 }

@@ -68,16 +68,9 @@ impl Executable {
         };
         let mut last_pc = None;
         for (index, row) in program.rows.iter().enumerate() {
-            let refuse = |problem| {
-                Err(MalformedProgram {
-                    row: index,
-                    problem,
-                })
-            };
+            let refuse = |problem| Err(MalformedProgram { row: index, problem });
             if last_pc >= Some(row.pc) || row.pc == HALT_PC {
-                return refuse(
-                    "its pc is not above that of the row before, or is the pc of a program that has ended",
-                );
+                return refuse("its pc is not above that of the row before, or is the pc of a program that has ended");
             }
             last_pc = Some(row.pc);
             if let Some(problem) = malformed(row) {
@@ -96,41 +89,14 @@ impl Executable {
                 Src2::Reg(rs2) => (rs2, 0),
                 Src2::Imm(value) => (0, value as u64),
             };
-            let rd = if row.rd == 0 {
-                crate::memory_map::SINK
-            } else {
-                row.rd
-            };
+            let rd = if row.rd == 0 { crate::memory_map::SINK } else { row.rd };
             let next = this.resolve(row.next_pc, &mut exits);
             let uses_alt = matches!(row.op.class(), Class::Load | Class::Store)
                 || (row.op.class() == Class::Compare && !matches!(row.op, Op::Slt | Op::Sltu));
-            let alt = if uses_alt {
-                this.resolve(row.alt_pc, &mut exits)
-            } else {
-                next
-            };
-            let Row {
-                op,
-                rs1,
-                offset,
-                next_pc,
-                ..
-            } = *row;
-            let offset = if op.class() == Class::Jump {
-                next_pc as i32
-            } else {
-                offset
-            };
-            this.instructions.push(Instruction {
-                constant,
-                next,
-                alt,
-                offset,
-                op,
-                rd,
-                rs1,
-                rs2,
-            });
+            let alt = if uses_alt { this.resolve(row.alt_pc, &mut exits) } else { next };
+            let Row { op, rs1, offset, next_pc, .. } = *row;
+            let offset = if op.class() == Class::Jump { next_pc as i32 } else { offset };
+            this.instructions.push(Instruction { constant, next, alt, offset, op, rd, rs1, rs2 });
         }
         this.entry = this.resolve(program.entry, &mut exits);
         Ok(this)
@@ -175,15 +141,11 @@ fn malformed(row: &Row) -> Option<&'static str> {
     let writes = !branch && row.op.class() != Class::Store;
     match row.src2 {
         _ if row.rs1 >= registers || row.rd >= registers => Some("it names a register above 63"),
-        _ if writes != (row.rd != 0) => {
-            Some("it writes register 0, or names a register that it does not write")
-        }
+        _ if writes != (row.rd != 0) => Some("it writes register 0, or names a register that it does not write"),
         Src2::Reg(rs2) if rs2 >= registers => Some("it names a register above 63"),
         Src2::Imm(value) if !CONSTANTS.contains(&value) => Some("its constant is out of range"),
         Src2::Imm(_) if row.op.class() == Class::Store => Some("it stores a constant"),
-        Src2::Reg(_) if matches!(row.op.class(), Class::Load | Class::Jump) => {
-            Some("its offset is a register")
-        }
+        Src2::Reg(_) if matches!(row.op.class(), Class::Load | Class::Jump) => Some("its offset is a register"),
         _ => None,
     }
 }

@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::executable::Executable;
 use crate::input::{InputImage, MAX_INPUT_BYTES};
 use crate::memory::Memory;
-use crate::memory_map::{
-    EXIT_CODE_REGISTER, HALT_PC, OUTPUT_COUNT, OUTPUT_START, REGISTER_WORD, REGISTERS, UART,
-};
+use crate::memory_map::{EXIT_CODE_REGISTER, HALT_PC, OUTPUT_COUNT, OUTPUT_START, REGISTER_WORD, REGISTERS, UART};
 use crate::program::Op;
 use crate::segment::{LedgerEntry, Segment, State};
 use crate::semantics::{compute, taken};
@@ -70,11 +68,7 @@ pub enum ExecutionError {
 impl<'a> Executor<'a> {
     /// An executor without limits.
     pub fn new(executable: &'a Executable) -> Self {
-        Self {
-            executable,
-            max_steps: u64::MAX,
-            cancel: None,
-        }
+        Self { executable, max_steps: u64::MAX, cancel: None }
     }
 
     /// Traps when the program has not ended after this many steps.
@@ -84,10 +78,7 @@ impl<'a> Executor<'a> {
 
     /// Stops soon after the flag is set.
     pub fn cancel(self, flag: &'a AtomicBool) -> Self {
-        Self {
-            cancel: Some(flag),
-            ..self
-        }
+        Self { cancel: Some(flag), ..self }
     }
 
     /// Runs without making segments.
@@ -125,11 +116,7 @@ impl<'a> Executor<'a> {
         loop {
             let (start, registers, steps) = (run.pc(), run.registers.to_vec(), run.steps);
             self.advance(&mut run, capacity)?;
-            let state = |pc| State {
-                pc,
-                cursor: 0,
-                image: false,
-            };
+            let state = |pc| State { pc, cursor: 0, image: false };
             let mut segment = Segment {
                 index,
                 start: state(start),
@@ -159,21 +146,9 @@ impl<'a> Executor<'a> {
             loop {
                 let slice: Vec<_> = ledger.by_ref().take(capacity as usize).collect();
                 let Some(last) = slice.last() else { break };
-                let end = State {
-                    cursor: last.word,
-                    image: true,
-                    ..state
-                };
+                let end = State { cursor: last.word, image: true, ..state };
                 let (registers, words) = (Vec::new(), Vec::new());
-                give(Segment {
-                    index,
-                    start: state,
-                    end,
-                    steps: 0,
-                    registers,
-                    words,
-                    ledger: slice,
-                })?;
+                give(Segment { index, start: state, end, steps: 0, registers, words, ledger: slice })?;
                 state = end;
                 index += 1;
             }
@@ -183,8 +158,7 @@ impl<'a> Executor<'a> {
     }
 
     fn start<'r>(&'r self, input: &'r [u8], record: bool) -> Result<Run<'r>, ExecutionError> {
-        let image =
-            InputImage::new(input).ok_or(ExecutionError::InputTooLarge { size: input.len() })?;
+        let image = InputImage::new(input).ok_or(ExecutionError::InputTooLarge { size: input.len() })?;
         Ok(Run {
             executable: self.executable,
             registers: [0; REGISTERS],
@@ -204,12 +178,7 @@ impl<'a> Executor<'a> {
             }
             if run.steps >= self.max_steps {
                 let pc = run.pc();
-                return Err(Trap {
-                    pc,
-                    instruction: None,
-                    cause: Cause::StepLimit(self.max_steps),
-                }
-                .into());
+                return Err(Trap { pc, instruction: None, cause: Cause::StepLimit(self.max_steps) }.into());
             }
             let budget = (end.min(self.max_steps) - run.steps).min(STEPS_BETWEEN_CANCEL_CHECKS);
             run.run(budget)?;
@@ -247,9 +216,7 @@ impl Run<'_> {
             }
             let Some(instruction) = instructions.get(next as usize) else {
                 let target = self.executable.target(next);
-                break (target != HALT_PC).then_some(Failure::Jump {
-                    target: target.into(),
-                });
+                break (target != HALT_PC).then_some(Failure::Jump { target: target.into() });
             };
             current = next;
             left -= 1;
@@ -259,11 +226,7 @@ impl Run<'_> {
             let op = instruction.op;
             let value = match op {
                 Op::Beq | Op::Bne | Op::Blt | Op::Bge | Op::Bltu | Op::Bgeu => {
-                    next = if taken(op, b, c) {
-                        instruction.alt
-                    } else {
-                        instruction.next
-                    };
+                    next = if taken(op, b, c) { instruction.alt } else { instruction.next };
                     continue;
                 }
                 Op::Lb | Op::Lbu | Op::Lh | Op::Lhu | Op::Lw | Op::Lwu | Op::Ld => {
@@ -286,10 +249,7 @@ impl Run<'_> {
                     if self.memory.store(op, address, c).is_err() {
                         break Some(Failure::Store { address });
                     }
-                    if op == Op::Sb
-                        && address == u64::from(UART)
-                        && self.uart.len() < MAX_UART_BYTES
-                    {
+                    if op == Op::Sb && address == u64::from(UART) && self.uart.len() < MAX_UART_BYTES {
                         self.uart.push(c as u8);
                     }
                     next = instruction.next;
@@ -298,14 +258,10 @@ impl Run<'_> {
                 Op::Jalr | Op::Return => {
                     let target = b.wrapping_add(c);
                     let target = if op == Op::Jalr { target & !1 } else { target };
-                    let Some(index) = u32::try_from(target)
-                        .ok()
-                        .and_then(|pc| self.executable.row_at(pc))
-                    else {
+                    let Some(index) = u32::try_from(target).ok().and_then(|pc| self.executable.row_at(pc)) else {
                         break Some(Failure::Jump { target });
                     };
-                    registers[instruction.rd as usize % REGISTERS] =
-                        (instruction.offset as u32).into();
+                    registers[instruction.rd as usize % REGISTERS] = (instruction.offset as u32).into();
                     next = index;
                     continue;
                 }
@@ -319,26 +275,14 @@ impl Run<'_> {
         self.steps += budget - left;
         match failure {
             None => Ok(()),
-            Some(failure) => Err(explain(
-                self.executable,
-                current,
-                failure,
-                &registers,
-                |address| self.memory.peek(address),
-            )),
+            Some(failure) => Err(explain(self.executable, current, failure, &registers, |address| self.memory.peek(address))),
         }
     }
 
     /// The whole ledger; `tag` is that of the last segment with steps.
     fn ledger(&self, tag: u32) -> impl Iterator<Item = LedgerEntry> {
         let registers = (REGISTER_WORD..).zip(self.registers);
-        let registers = registers.map(move |(word, last)| LedgerEntry {
-            word,
-            initial: 0,
-            last,
-            last_tag: tag,
-            image: false,
-        });
+        let registers = registers.map(move |(word, last)| LedgerEntry { word, initial: 0, last, last_tag: tag, image: false });
         self.memory.ledger().chain(registers)
     }
 

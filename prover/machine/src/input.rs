@@ -36,10 +36,7 @@ impl<'a> InputImage<'a> {
         if at == 8 {
             return self.input.len() as u64;
         }
-        let rest = at
-            .checked_sub(HEADER_BYTES)
-            .and_then(|at| self.input.get(at..))
-            .unwrap_or_default();
+        let rest = at.checked_sub(HEADER_BYTES).and_then(|at| self.input.get(at..)).unwrap_or_default();
         let mut bytes = [0; 8];
         let count = rest.len().min(8);
         bytes[..count].copy_from_slice(&rest[..count]);

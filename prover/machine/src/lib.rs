@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod assembler;
+pub mod balance;
 pub mod decode;
 pub mod elf;
 pub mod executable;

@@ -1,9 +1,7 @@
 //! Memory of an execution: pages that exist once touched, each word with the tag of the segment that touched it last.
 
 use crate::input::InputImage;
-use crate::memory_map::{
-    INPUT_END, INPUT_START, OUTPUT_START, OUTPUT_WORDS, RAM_END, RAM_START, ROM_END, ROM_START,
-};
+use crate::memory_map::{INPUT_END, INPUT_START, OUTPUT_START, OUTPUT_WORDS, RAM_END, RAM_START, ROM_END, ROM_START};
 use crate::program::{Op, Program};
 use crate::segment::{LedgerEntry, Word};
 use crate::semantics::{extract, insert};
@@ -42,14 +40,7 @@ impl<'a> Memory<'a> {
     pub(crate) fn new(program: &'a Program, input: InputImage<'a>, record: bool) -> Self {
         let mut pages = Vec::new();
         pages.resize_with(PAGES, || None);
-        let mut this = Self {
-            pages,
-            program,
-            input,
-            tag: 1,
-            touched: Vec::new(),
-            record,
-        };
+        let mut this = Self { pages, program, input, tag: 1, touched: Vec::new(), record };
         // The ledger holds these whether touched or not.
         for &(word, _) in &program.image {
             this.page(word);
@@ -103,31 +94,17 @@ impl<'a> Memory<'a> {
     /// Entries of the ledger for memory: all words that were touched, are part of the image or hold outputs.
     pub(crate) fn ledger(&self) -> impl Iterator<Item = LedgerEntry> {
         let mut image = self.program.image.iter().copied().peekable();
-        let pages = self
-            .pages
-            .iter()
-            .enumerate()
-            .filter_map(|(index, page)| Some((index, page.as_ref()?)));
-        let slots = pages.flat_map(|(index, page)| {
-            page.iter()
-                .enumerate()
-                .map(move |(at, slot)| ((index * PAGE_WORDS + at) as u32, slot))
-        });
+        let pages = self.pages.iter().enumerate().filter_map(|(index, page)| Some((index, page.as_ref()?)));
+        let slots = pages
+            .flat_map(|(index, page)| page.iter().enumerate().map(move |(at, slot)| ((index * PAGE_WORDS + at) as u32, slot)));
         slots.filter_map(move |(word, slot)| {
             let in_image = image.next_if(|(image_word, _)| *image_word == word);
-            let output =
-                (FIRST_OUTPUT_WORD..FIRST_OUTPUT_WORD + OUTPUT_WORDS as u32).contains(&word);
+            let output = (FIRST_OUTPUT_WORD..FIRST_OUTPUT_WORD + OUTPUT_WORDS as u32).contains(&word);
             if slot.tag == 0 && in_image.is_none() && !output {
                 return None;
             }
             let initial = in_image.map_or_else(|| self.input.word(word), |(_, value)| value);
-            Some(LedgerEntry {
-                word,
-                initial,
-                last: slot.value,
-                last_tag: slot.tag,
-                image: in_image.is_some(),
-            })
+            Some(LedgerEntry { word, initial, last: slot.value, last_tag: slot.tag, image: in_image.is_some() })
         })
     }
 
@@ -139,11 +116,7 @@ impl<'a> Memory<'a> {
         let mapped = within(RAM_START, RAM_END)
             || within(INPUT_START, INPUT_END)
             || within(ROM_START, ROM_END)
-                && self
-                    .program
-                    .image
-                    .binary_search_by_key(&word, |&(image_word, _)| image_word)
-                    .is_ok();
+                && self.program.image.binary_search_by_key(&word, |&(image_word, _)| image_word).is_ok();
         if !mapped {
             return Err(OutsideMap);
         }
@@ -154,11 +127,7 @@ impl<'a> Memory<'a> {
         };
         let slot = &mut page[at(address)];
         if record && slot.tag != tag {
-            self.touched.push(Word {
-                word,
-                value: slot.value,
-                last_tag: slot.tag,
-            });
+            self.touched.push(Word { word, value: slot.value, last_tag: slot.tag });
         }
         slot.tag = tag;
         Ok(slot)
@@ -174,10 +143,7 @@ impl<'a> Memory<'a> {
         let first = (index * PAGE_WORDS) as u32;
         let image = &self.program.image;
         let from = image.partition_point(|&(word, _)| word < first);
-        for &(word, value) in image[from..]
-            .iter()
-            .take_while(|(word, _)| *word < first + PAGE_WORDS as u32)
-        {
+        for &(word, value) in image[from..].iter().take_while(|(word, _)| *word < first + PAGE_WORDS as u32) {
             page[(word - first) as usize].value = value;
         }
         if (INPUT_START / 8..INPUT_END / 8).contains(&first) {

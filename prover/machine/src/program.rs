@@ -10,10 +10,7 @@ use crate::translate::translate;
 /// Operation of a row. The discriminant is the number in the program table (doubled, plus one for a constant operand).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
-#[allow(
-    missing_docs,
-    reason = "the names are RISC-V's; docs/machine.md has the table"
-)]
+#[allow(missing_docs, reason = "the names are RISC-V's; docs/machine.md has the table")]
 pub enum Op {
     Add,
     Sub,
@@ -181,12 +178,6 @@ impl Program {
     pub fn from_elf(file: &[u8]) -> Result<Self, ElfError> {
         let image = elf::load(file)?;
         let (rows, no_rows) = translate(&image);
-        Ok(Self {
-            id: *blake3::hash(file).as_bytes(),
-            entry: image.entry,
-            rows,
-            image: image.words,
-            no_rows,
-        })
+        Ok(Self { id: *blake3::hash(file).as_bytes(), entry: image.entry, rows, image: image.words, no_rows })
     }
 }

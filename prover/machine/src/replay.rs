@@ -63,11 +63,7 @@ pub enum ReplayError {
 ///
 /// # Errors
 /// If the segment is malformed or is not one of this program; never panics, whatever the segment.
-pub fn replay(
-    executable: &Executable,
-    segment: &Segment,
-    segment_log_steps: u32,
-) -> Result<SegmentTrace, ReplayError> {
+pub fn replay(executable: &Executable, segment: &Segment, segment_log_steps: u32) -> Result<SegmentTrace, ReplayError> {
     segment.check(segment_log_steps)?;
     let mut trace = SegmentTrace::default();
     if segment.steps == 0 {
@@ -83,19 +79,11 @@ pub fn replay(
     let mut next = executable.row_at(pc);
     for clk in 1..=segment.steps {
         let Some(index) = next else {
-            return Err(ReplayError::NoRow {
-                step: clk,
-                pc: pc.into(),
-            });
+            return Err(ReplayError::NoRow { step: clk, pc: pc.into() });
         };
         let row = &rows[index as usize];
         let instruction = &executable.instructions[index as usize];
-        let mut step = Step {
-            clk,
-            row: index,
-            next_pc: row.next_pc,
-            ..Step::default()
-        };
+        let mut step = Step { clk, row: index, next_pc: row.next_pc, ..Step::default() };
         (step.b, step.ts_b) = registers[row.rs1 as usize % REGISTERS].read(4 * clk + RS1);
         (step.c, step.ts_c) = match row.src2 {
             Src2::Reg(rs2) => registers[rs2 as usize % REGISTERS].read(4 * clk + RS2),
@@ -104,19 +92,13 @@ pub fn replay(
         let mut successor = instruction.next;
         let class = row.op.class();
         let result = match class {
-            Class::Load | Class::Store => access(&mut words, row, &mut step)
-                .map_err(|address| words.error(row.op, clk, address))?,
+            Class::Load | Class::Store => {
+                access(&mut words, row, &mut step).map_err(|address| words.error(row.op, clk, address))?
+            }
             Class::Jump => {
                 let target = step.b.wrapping_add(step.c);
-                let target = if row.op == Op::Jalr {
-                    target & !1
-                } else {
-                    target
-                };
-                step.next_pc = u32::try_from(target).map_err(|_| ReplayError::NoRow {
-                    step: clk,
-                    pc: target,
-                })?;
+                let target = if row.op == Op::Jalr { target & !1 } else { target };
+                step.next_pc = u32::try_from(target).map_err(|_| ReplayError::NoRow { step: clk, pc: target })?;
                 Some(row.next_pc.into())
             }
             Class::Compare if row.rd == 0 => {
@@ -146,36 +128,26 @@ pub fn replay(
         trace.steps[class as usize].push(step);
     }
     if pc != segment.end.pc {
-        return Err(ReplayError::End {
-            actual: pc,
-            expected: segment.end.pc,
-        });
+        return Err(ReplayError::End { actual: pc, expected: segment.end.pc });
     }
     trace.touched = words.into_touched()?;
-    trace.touched.extend(
-        (REGISTER_WORD..)
-            .zip(registers)
-            .zip(&segment.registers)
-            .map(|((word, register), &before)| TouchedWord {
-                word,
-                // Every segment with steps touches all registers, so the one before did.
-                last_tag: segment.index,
-                before,
-                after: register.value,
-                last_ts: register.last_ts,
-            }),
-    );
+    trace.touched.extend((REGISTER_WORD..).zip(registers).zip(&segment.registers).map(|((word, register), &before)| {
+        TouchedWord {
+            word,
+            // Every segment with steps touches all registers, so the one before did.
+            last_tag: segment.index,
+            before,
+            after: register.value,
+            last_ts: register.last_ts,
+        }
+    }));
     Ok(trace)
 }
 
 /// Does a load or store; gives what a load writes to rd. The error is the address of a word that cannot be accessed.
 fn access(words: &mut Words<'_>, row: &Row, step: &mut Step) -> Result<Option<u64>, u64> {
     let store = row.op.class() == Class::Store;
-    let address = step.b.wrapping_add(if store {
-        i64::from(row.offset) as u64
-    } else {
-        step.c
-    });
+    let address = step.b.wrapping_add(if store { i64::from(row.offset) as u64 } else { step.c });
     if address % u64::from(row.op.width()) != 0 {
         step.misaligned = true;
         return Ok(None);
@@ -189,12 +161,7 @@ fn access(words: &mut Words<'_>, row: &Row, step: &mut Step) -> Result<Option<u6
     if store {
         word.value = insert(row.op, before, address, step.c);
     }
-    step.memory = MemoryAccess {
-        word: (address >> 3) as u32,
-        before,
-        after: word.value,
-        prev_ts,
-    };
+    step.memory = MemoryAccess { word: (address >> 3) as u32, before, after: word.value, prev_ts };
     Ok((!store).then(|| extract(row.op, before, address)))
 }
 
@@ -250,20 +217,8 @@ impl<'a> Words<'a> {
             }
             table[at] = index as u32 + 1;
         }
-        let words = segment
-            .words
-            .iter()
-            .map(|word| CarriedWord {
-                value: word.value,
-                last_ts: 0,
-            })
-            .collect();
-        Ok(Self {
-            segment,
-            words,
-            table,
-            shift,
-        })
+        let words = segment.words.iter().map(|word| CarriedWord { value: word.value, last_ts: 0 }).collect();
+        Ok(Self { segment, words, table, shift })
     }
 
     #[inline]
@@ -292,20 +247,9 @@ impl<'a> Words<'a> {
                 return Err(ReplayError::UnusedWord(carried.word));
             }
             let (before, after, last_ts) = (carried.value, word.value, word.last_ts);
-            Ok(TouchedWord {
-                word: carried.word,
-                last_tag: carried.last_tag,
-                before,
-                after,
-                last_ts,
-            })
+            Ok(TouchedWord { word: carried.word, last_tag: carried.last_tag, before, after, last_ts })
         };
-        self.segment
-            .words
-            .iter()
-            .zip(self.words)
-            .map(touched)
-            .collect()
+        self.segment.words.iter().zip(self.words).map(touched).collect()
     }
 }
 

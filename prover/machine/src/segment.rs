@@ -86,81 +86,34 @@ impl Segment {
     pub fn check(&self, segment_log_steps: u32) -> Result<(), MalformedSegment> {
         let capacity = 1usize.checked_shl(segment_log_steps).unwrap_or(usize::MAX);
         let registers = if self.steps == 0 { 0 } else { Self::REGISTERS };
-        let cursor = self
-            .ledger
-            .last()
-            .map_or(self.start.cursor, |entry| entry.word);
+        let cursor = self.ledger.last().map_or(self.start.cursor, |entry| entry.word);
         let sorted = |words: &mut dyn Iterator<Item = u32>| words.is_sorted_by(|a, b| a < b);
         let rules = [
             (self.index < u32::MAX, "its index is too large"),
             (self.steps as usize <= capacity, "it has too many steps"),
-            (
-                self.registers.len() == registers,
-                "it has the wrong number of registers",
-            ),
-            (
-                self.registers.first().is_none_or(|zero| *zero == 0),
-                "its register 0 is not zero",
-            ),
-            (
-                self.words.len() <= self.steps as usize,
-                "it has more memory words than steps",
-            ),
-            (
-                sorted(&mut self.words.iter().map(|word| word.word)),
-                "its memory words are not sorted",
-            ),
-            (
-                self.words
-                    .last()
-                    .is_none_or(|word| word.word < REGISTER_WORD),
-                "a memory word is out of range",
-            ),
-            (
-                self.words.iter().all(|word| word.last_tag < self.tag()),
-                "a memory word was last touched later",
-            ),
-            (
-                self.steps > 0 || self.start.pc == self.end.pc,
-                "its pc changes without steps",
-            ),
+            (self.registers.len() == registers, "it has the wrong number of registers"),
+            (self.registers.first().is_none_or(|zero| *zero == 0), "its register 0 is not zero"),
+            (self.words.len() <= self.steps as usize, "it has more memory words than steps"),
+            (sorted(&mut self.words.iter().map(|word| word.word)), "its memory words are not sorted"),
+            (self.words.last().is_none_or(|word| word.word < REGISTER_WORD), "a memory word is out of range"),
+            (self.words.iter().all(|word| word.last_tag < self.tag()), "a memory word was last touched later"),
+            (self.steps > 0 || self.start.pc == self.end.pc, "its pc changes without steps"),
             (self.steps > 0 || !self.ledger.is_empty(), "it is empty"),
+            (self.ledger.len() <= capacity, "its slice of the ledger is too long"),
+            (sorted(&mut self.ledger.iter().map(|entry| entry.word)), "its slice of the ledger is not sorted"),
             (
-                self.ledger.len() <= capacity,
-                "its slice of the ledger is too long",
-            ),
-            (
-                sorted(&mut self.ledger.iter().map(|entry| entry.word)),
-                "its slice of the ledger is not sorted",
-            ),
-            (
-                self.ledger
-                    .last()
-                    .is_none_or(|entry| entry.word < REGISTER_WORD + REGISTERS as u32),
+                self.ledger.last().is_none_or(|entry| entry.word < REGISTER_WORD + REGISTERS as u32),
                 "a word of its ledger is out of range",
             ),
             (
-                self.start.cursor == 0
-                    || self
-                        .ledger
-                        .first()
-                        .is_none_or(|entry| self.start.cursor < entry.word),
+                self.start.cursor == 0 || self.ledger.first().is_none_or(|entry| self.start.cursor < entry.word),
                 "its slice of the ledger does not follow on the one before",
             ),
-            (
-                self.end.cursor == cursor,
-                "its last ledger word is not the end state's",
-            ),
-            (
-                self.end.image == (self.start.image || !self.ledger.is_empty()),
-                "the image is not where the ledger begins",
-            ),
+            (self.end.cursor == cursor, "its last ledger word is not the end state's"),
+            (self.end.image == (self.start.image || !self.ledger.is_empty()), "the image is not where the ledger begins"),
         ];
         match rules.into_iter().find(|(holds, _)| !holds) {
-            Some((_, problem)) => Err(MalformedSegment {
-                index: self.index,
-                problem,
-            }),
+            Some((_, problem)) => Err(MalformedSegment { index: self.index, problem }),
             None => Ok(()),
         }
     }

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::assembler::{Draft, Table};
-use crate::decode::{
-    AtomicOp, DecodeError, Instruction, MultiplyOp, decode, decode_compressed, is_compressed,
-};
+use crate::decode::{AtomicOp, DecodeError, Instruction, MultiplyOp, decode, decode_compressed, is_compressed};
 use crate::elf::{Code, Image};
 use crate::memory_map::HALT_PC;
 use crate::program::{NoRow, Op, Row, Src2};
@@ -26,19 +24,11 @@ pub(crate) fn translate(image: &Image) -> (Vec<Row>, BTreeMap<u32, NoRow>) {
         let start = code.address.next_multiple_of(step);
         let end = code.address + code.bytes.len() as u32;
         for pc in (start..end).step_by(step as usize) {
-            let site = Site {
-                code,
-                pc,
-                compressed: image.compressed,
-            };
+            let site = Site { code, pc, compressed: image.compressed };
             match site.decode(pc) {
-                Ok((instruction, length)) => {
-                    translate_instruction(&mut table, &site, instruction, pc + length)
-                }
+                Ok((instruction, length)) => translate_instruction(&mut table, &site, instruction, pc + length),
                 Err(DecodeError::Unknown(word)) => table.no_row(pc, NoRow::Unknown(word)),
-                Err(DecodeError::FloatingPoint(word)) => {
-                    table.no_row(pc, NoRow::FloatingPoint(word))
-                }
+                Err(DecodeError::FloatingPoint(word)) => table.no_row(pc, NoRow::FloatingPoint(word)),
             }
         }
     }
@@ -57,25 +47,19 @@ pub(crate) struct Site<'a> {
 impl Site<'_> {
     /// The instruction's 32 bits.
     pub(crate) fn word(&self) -> u32 {
-        let [low, high] =
-            [self.pc, self.pc + 2].map(|pc| u32::from(self.half(pc).unwrap_or_default()));
+        let [low, high] = [self.pc, self.pc + 2].map(|pc| u32::from(self.half(pc).unwrap_or_default()));
         high << 16 | low
     }
 
     fn half(&self, pc: u32) -> Option<u16> {
-        let bytes = self
-            .code
-            .bytes
-            .get(pc.wrapping_sub(self.code.address) as usize..)?;
+        let bytes = self.code.bytes.get(pc.wrapping_sub(self.code.address) as usize..)?;
         bytes.first_chunk().map(|half| u16::from_le_bytes(*half))
     }
 
     /// The instruction at an address, and its length in bytes.
     pub(crate) fn decode(&self, pc: u32) -> Result<(Instruction, u32), DecodeError> {
         match (self.half(pc), self.half(pc + 2)) {
-            (Some(low), _) if self.compressed && is_compressed(low) => {
-                Ok((decode_compressed(low)?, 2))
-            }
+            (Some(low), _) if self.compressed && is_compressed(low) => Ok((decode_compressed(low)?, 2)),
             (Some(low), Some(high)) => Ok((decode(u32::from(high) << 16 | u32::from(low))?, 4)),
             (low, _) => Err(DecodeError::Unknown(low.unwrap_or_default().into())),
         }
@@ -96,44 +80,17 @@ fn translate_instruction(table: &mut Table, site: &Site<'_>, instruction: Instru
                 table.guest(pc, &[constant(TEMP0, i64::from(pc)), add], next);
             }
         }
-        Instruction::Jal { rd, offset } => {
-            table.guest(pc, &[constant(rd, i64::from(next))], target(offset))
-        }
+        Instruction::Jal { rd, offset } => table.guest(pc, &[constant(rd, i64::from(next))], target(offset)),
         Instruction::Jalr { rd, rs1, offset } => {
-            table.guest(
-                pc,
-                &[Draft::new(Op::Jalr, rd, rs1, Src2::Imm(offset))],
-                next,
-            );
+            table.guest(pc, &[Draft::new(Op::Jalr, rd, rs1, Src2::Imm(offset))], next);
         }
-        Instruction::Branch {
-            op,
-            rs1,
-            rs2,
-            offset,
-        } => {
-            table.guest(
-                pc,
-                &[Draft::branch(op, rs1, Src2::Reg(rs2), target(offset))],
-                next,
-            );
+        Instruction::Branch { op, rs1, rs2, offset } => {
+            table.guest(pc, &[Draft::branch(op, rs1, Src2::Reg(rs2), target(offset))], next);
         }
-        Instruction::Load {
-            op,
-            rd,
-            rs1,
-            offset,
-        } => load(table, pc, (op, rd, rs1, offset), next),
-        Instruction::Store {
-            op,
-            rs1,
-            rs2,
-            offset,
-        } => store(table, pc, (op, rs1, rs2, offset), next),
+        Instruction::Load { op, rd, rs1, offset } => load(table, pc, (op, rd, rs1, offset), next),
+        Instruction::Store { op, rs1, rs2, offset } => store(table, pc, (op, rs1, rs2, offset), next),
         // An operation without effect must not depend on anything, or its operands would be looked up for nothing.
-        Instruction::Immediate { rd: 0, .. }
-        | Instruction::Register { rd: 0, .. }
-        | Instruction::Fence => {
+        Instruction::Immediate { rd: 0, .. } | Instruction::Register { rd: 0, .. } | Instruction::Fence => {
             table.guest(pc, &[constant(0, 0)], next);
         }
         Instruction::Immediate { op, rd, rs1, value } => {
@@ -146,18 +103,9 @@ fn translate_instruction(table: &mut Table, site: &Site<'_>, instruction: Instru
         Instruction::LoadReserved { double, rd, rs1 } => {
             let (load, _) = atomic_access(double);
             let check = misaligned_atomic(table);
-            table.guest(
-                pc,
-                &[copy(RESERVATION, rs1), Draft::load(load, rd, rs1, 0, check)],
-                next,
-            );
+            table.guest(pc, &[copy(RESERVATION, rs1), Draft::load(load, rd, rs1, 0, check)], next);
         }
-        Instruction::StoreConditional {
-            double,
-            rd,
-            rs1,
-            rs2,
-        } => {
+        Instruction::StoreConditional { double, rd, rs1, rs2 } => {
             let (load, store) = atomic_access(double);
             let check = misaligned_atomic(table);
             let release = table.chain(&[constant(RESERVATION, 0)], next);
@@ -171,30 +119,15 @@ fn translate_instruction(table: &mut Table, site: &Site<'_>, instruction: Instru
             ];
             table.guest(pc, &drafts, release);
         }
-        Instruction::Atomic {
-            op,
-            double,
-            rd,
-            rs1,
-            rs2,
-        } => {
+        Instruction::Atomic { op, double, rd, rs1, rs2 } => {
             atomic(table, pc, (op, double), (rd, rs1, rs2), next);
         }
         Instruction::Ecall => {
             let check = table.check("an ecall that is not exit (a7 = 93)");
-            table.guest(
-                pc,
-                &[Draft::branch(Op::Beq, A7, Src2::Imm(EXIT_CALL), HALT_PC)],
-                check,
-            );
+            table.guest(pc, &[Draft::branch(Op::Beq, A7, Src2::Imm(EXIT_CALL), HALT_PC)], check);
         }
         Instruction::Ebreak => table.no_row(pc, NoRow::Check("ebreak".into())),
-        Instruction::Csr {
-            op,
-            rd,
-            csr,
-            source,
-        } => ziskos_calls::translate(table, site, (op, rd, csr, source), next),
+        Instruction::Csr { op, rd, csr, source } => ziskos_calls::translate(table, site, (op, rd, csr, source), next),
     }
 }
 
@@ -226,10 +159,7 @@ fn store(table: &mut Table, pc: u32, (op, rs1, rs2, offset): (Op, u8, u8, i32), 
     } else {
         let routine = table.routine(Routine::Store(op));
         let address = Draft::new(Op::Add, ARG0, rs1, Src2::Imm(i64::from(offset)));
-        table.chain(
-            &[address, copy(ARG1, rs2), constant(LINK, i64::from(next))],
-            routine,
-        )
+        table.chain(&[address, copy(ARG1, rs2), constant(LINK, i64::from(next))], routine)
     };
     table.guest(pc, &[Draft::store(op, rs1, rs2, offset, alt)], next);
 }
@@ -238,10 +168,7 @@ fn multiply(table: &mut Table, pc: u32, (op, rd, rs1, rs2): (MultiplyOp, u8, u8,
     use MultiplyOp::*;
     // What the unsigned product has too much when `factor` is negative: `other`, 2^64 times.
     let excess = |temp: u8, factor: u8, other: u8| {
-        [
-            Draft::new(Op::Sra, temp, factor, Src2::Imm(63)),
-            Draft::new(Op::And, temp, temp, Src2::Reg(other)),
-        ]
+        [Draft::new(Op::Sra, temp, factor, Src2::Imm(63)), Draft::new(Op::And, temp, temp, Src2::Reg(other))]
     };
     let row = |op, rd, rs1, rs2| Draft::new(op, rd, rs1, Src2::Reg(rs2));
     let (routine, result, word) = match op {
@@ -253,12 +180,7 @@ fn multiply(table: &mut Table, pc: u32, (op, rd, rs1, rs2): (MultiplyOp, u8, u8,
         }
         Mulhsu => {
             let [sign, masked] = excess(TEMP0, rs1, rs2);
-            let drafts = [
-                sign,
-                masked,
-                row(Op::Mulhu, TEMP1, rs1, rs2),
-                row(Op::Sub, rd, TEMP1, TEMP0),
-            ];
+            let drafts = [sign, masked, row(Op::Mulhu, TEMP1, rs1, rs2), row(Op::Sub, rd, TEMP1, TEMP0)];
             return table.guest(pc, &drafts, next);
         }
         Mulh => {
@@ -294,36 +216,18 @@ fn multiply(table: &mut Table, pc: u32, (op, rd, rs1, rs2): (MultiplyOp, u8, u8,
     // Dividing 64-bit numbers gives the right low half also for a divisor of zero and for overflow.
     let truncate = if word { Op::AddW } else { Op::Add };
     let link = table.chain(&[Draft::new(truncate, rd, result, Src2::Imm(0))], next);
-    table.guest(
-        pc,
-        &[
-            argument(ARG0, rs1),
-            argument(ARG1, rs2),
-            constant(LINK, i64::from(link)),
-        ],
-        entry,
-    );
+    table.guest(pc, &[argument(ARG0, rs1), argument(ARG1, rs2), constant(LINK, i64::from(link))], entry);
 }
 
 fn atomic_access(double: bool) -> (Op, Op) {
-    if double {
-        (Op::Ld, Op::Sd)
-    } else {
-        (Op::Lw, Op::Sw)
-    }
+    if double { (Op::Ld, Op::Sd) } else { (Op::Lw, Op::Sw) }
 }
 
 fn misaligned_atomic(table: &mut Table) -> u32 {
     table.check("an atomic access with an address that is not aligned")
 }
 
-fn atomic(
-    table: &mut Table,
-    pc: u32,
-    (op, double): (AtomicOp, bool),
-    (rd, rs1, rs2): (u8, u8, u8),
-    next: u32,
-) {
+fn atomic(table: &mut Table, pc: u32, (op, double): (AtomicOp, bool), (rd, rs1, rs2): (u8, u8, u8), next: u32) {
     let (load, store) = atomic_access(double);
     let check = misaligned_atomic(table);
     let load = Draft::load(load, TEMP0, rs1, 0, check);
@@ -344,12 +248,7 @@ fn atomic(
     }
     let keep = table.chain(&[store, result], next);
     // Both sign-extended from 32 bits, which keeps the unsigned order, too.
-    let extend = Draft::new(
-        if double { Op::Add } else { Op::AddW },
-        TEMP1,
-        rs2,
-        Src2::Imm(0),
-    );
+    let extend = Draft::new(if double { Op::Add } else { Op::AddW }, TEMP1, rs2, Src2::Imm(0));
     let branch = match op {
         AtomicOp::Min => Draft::branch(Op::Blt, TEMP1, Src2::Reg(TEMP0), keep),
         AtomicOp::Minu => Draft::branch(Op::Bltu, TEMP1, Src2::Reg(TEMP0), keep),

@@ -32,9 +32,7 @@ pub enum Cause {
          constants in ROM and RAM [0xa0000000, 0xc0000000)"
     )]
     Load { address: u64, bytes: u32 },
-    #[error(
-        "store of {bytes} bytes at {address:#x}, which is outside RAM [0xa0000000, 0xc0000000)"
-    )]
+    #[error("store of {bytes} bytes at {address:#x}, which is outside RAM [0xa0000000, 0xc0000000)")]
     Store { address: u64, bytes: u32 },
     #[error("jump to {target:#x}, where the program has no code")]
     NoCode { target: u64 },
@@ -70,17 +68,12 @@ pub(crate) fn explain(
     let program = executable.program();
     // No row when already the entry has none.
     let row = program.rows.get(index as usize);
-    let mut pc = guest_pc(executable, index, registers[LINK as usize])
-        .or(row.map(|row| row.pc))
-        .unwrap_or(program.entry);
+    let mut pc = guest_pc(executable, index, registers[LINK as usize]).or(row.map(|row| row.pc)).unwrap_or(program.entry);
     let bytes = row.map_or(0, |row| row.op.width());
     let cause = match failure {
         Failure::Load { address } => Cause::Load { address, bytes },
         Failure::Store { address } => Cause::Store { address, bytes },
-        Failure::Jump { target } => match u32::try_from(target)
-            .ok()
-            .and_then(|pc| program.no_rows.get_key_value(&pc))
-        {
+        Failure::Jump { target } => match u32::try_from(target).ok().and_then(|pc| program.no_rows.get_key_value(&pc)) {
             None => Cause::NoCode { target },
             Some((&target, reason)) => {
                 // Guest instructions without a row are themselves where the trap is; checks belong to who failed them.
@@ -90,10 +83,7 @@ pub(crate) fn explain(
                 match reason {
                     NoRow::Unknown(word) => Cause::UnknownInstruction(*word),
                     NoRow::FloatingPoint(word) => Cause::FloatingPoint(*word),
-                    NoRow::Precompile { csr, name } => Cause::Precompile {
-                        csr: *csr,
-                        name: name.clone(),
-                    },
+                    NoRow::Precompile { csr, name } => Cause::Precompile { csr: *csr, name: name.clone() },
                     NoRow::Check(text) => Cause::Check(text.clone()),
                 }
             }
@@ -104,11 +94,7 @@ pub(crate) fn explain(
         low if low & 3 == 3 => u32::from(half(pc.wrapping_add(2))) << 16 | u32::from(low),
         low => low.into(),
     });
-    Trap {
-        pc,
-        instruction,
-        cause,
-    }
+    Trap { pc, instruction, cause }
 }
 
 /// The guest instruction that a row works for: that one from which the row is reached. For a routine this is ambiguous;
@@ -145,9 +131,8 @@ pub(crate) fn guest_pc(executable: &Executable, index: u32, link: u64) -> Option
     if let [pc] = sources(index)[..] {
         return Some(pc);
     }
-    let sets_link = |row: &&crate::program::Row| {
-        row.op == Op::Add && row.rd == LINK && row.rs1 == 0 && row.src2 == Src2::Imm(link as i64)
-    };
+    let sets_link =
+        |row: &&crate::program::Row| row.op == Op::Add && row.rd == LINK && row.rs1 == 0 && row.src2 == Src2::Imm(link as i64);
     let caller = rows.iter().find(sets_link)?;
     if caller.pc % 2 == 0 {
         return Some(caller.pc);

@@ -62,63 +62,30 @@ const NAMES: [&str; 34] = [
 ];
 
 /// Translates a CSR instruction (operation, rd, CSR, source).
-pub(crate) fn translate(
-    table: &mut Table,
-    site: &Site<'_>,
-    (op, rd, csr, source): (CsrOp, u8, u16, CsrSource),
-    next: u32,
-) {
+pub(crate) fn translate(table: &mut Table, site: &Site<'_>, (op, rd, csr, source): (CsrOp, u8, u16, CsrSource), next: u32) {
     let pc = site.pc;
     let call = match (csr, op, source, rd) {
-        (
-            MARCHID,
-            CsrOp::Set | CsrOp::Clear,
-            CsrSource::Register(0) | CsrSource::Immediate(0),
-            _,
-        ) => {
+        (MARCHID, CsrOp::Set | CsrOp::Clear, CsrSource::Register(0) | CsrSource::Immediate(0), _) => {
             return table.guest(pc, &[constant(rd, i64::from(ARCH_ID))], next);
         }
-        (KECCAKF, CsrOp::Set, CsrSource::Register(state), 0) => {
-            Some((Routine::KeccakF, vec![copy(ARG0, state)], next))
-        }
+        (KECCAKF, CsrOp::Set, CsrSource::Register(state), 0) => Some((Routine::KeccakF, vec![copy(ARG0, state)], next)),
         (SHA256F, CsrOp::Set, CsrSource::Register(state), 0) => {
-            operands(site, next).map(|(block, _, end)| {
-                (
-                    Routine::Sha256F,
-                    vec![copy(ARG0, state), copy(ARG1, block)],
-                    end,
-                )
-            })
+            operands(site, next).map(|(block, _, end)| (Routine::Sha256F, vec![copy(ARG0, state), copy(ARG1, block)], end))
         }
-        (MEMCPY, CsrOp::Set, CsrSource::Register(from), 0) => {
-            operands(site, next).map(|(to, count, end)| {
-                (
-                    Routine::CopyMemory,
-                    vec![copy(ARG0, to), copy(ARG1, from), operand(ARG2, count)],
-                    end,
-                )
-            })
-        }
-        (MEMCMP, CsrOp::Set, CsrSource::Register(b), rd) => {
-            operands(site, next).map(|(a, count, end)| {
-                let end = table.chain(&[copy(rd, RESULT0)], end);
-                (
-                    Routine::CompareMemory,
-                    vec![copy(ARG0, a), copy(ARG1, b), operand(ARG2, count)],
-                    end,
-                )
-            })
-        }
+        (MEMCPY, CsrOp::Set, CsrSource::Register(from), 0) => operands(site, next)
+            .map(|(to, count, end)| (Routine::CopyMemory, vec![copy(ARG0, to), copy(ARG1, from), operand(ARG2, count)], end)),
+        (MEMCMP, CsrOp::Set, CsrSource::Register(b), rd) => operands(site, next).map(|(a, count, end)| {
+            let end = table.chain(&[copy(rd, RESULT0)], end);
+            (Routine::CompareMemory, vec![copy(ARG0, a), copy(ARG1, b), operand(ARG2, count)], end)
+        }),
         (MEMSET, CsrOp::Set, CsrSource::Register(to), 0) => {
-            operands(site, next).map(|(count, value, end)| {
-                (Routine::FillMemory, fill(to, Src2::Reg(count), value), end)
+            operands(site, next).map(|(count, value, end)| (Routine::FillMemory, fill(to, Src2::Reg(count), value), end))
+        }
+        (MEMSET, CsrOp::Set, CsrSource::Immediate(MEMSET_OF_CONSTANTS), 0) => {
+            operands(site, next).and_then(|(to, count, middle)| {
+                operands(site, middle).map(|(_, value, end)| (Routine::FillMemory, fill(to, count, value), end))
             })
         }
-        (MEMSET, CsrOp::Set, CsrSource::Immediate(MEMSET_OF_CONSTANTS), 0) => operands(site, next)
-            .and_then(|(to, count, middle)| {
-                operands(site, middle)
-                    .map(|(_, value, end)| (Routine::FillMemory, fill(to, count, value), end))
-            }),
         // They only matter to calls that are not supported, or to ZisK's statistics.
         (PROFILE, CsrOp::Set, _, 0) => return table.guest(pc, &[constant(0, 0)], next),
         (csr, CsrOp::Set, _, 0) if FCALL_PARAMETER.contains(&csr) => {
@@ -129,13 +96,7 @@ pub(crate) fn translate(
             if function == INPUT_READY {
                 return table.guest(pc, &[constant(0, 0)], next);
             }
-            return table.no_row(
-                pc,
-                NoRow::Precompile {
-                    csr,
-                    name: format!("fcall {function}"),
-                },
-            );
+            return table.no_row(pc, NoRow::Precompile { csr, name: format!("fcall {function}") });
         }
         _ => None,
     };
@@ -153,24 +114,8 @@ pub(crate) fn translate(
 /// The operands in `add x0, rs1, rs2` or `addi x0, rs1, imm` at an address, and where the instruction ends.
 fn operands(site: &Site<'_>, at: u32) -> Option<(u8, Src2, u32)> {
     match site.decode(at) {
-        Ok((
-            Instruction::Register {
-                op: Op::Add,
-                rd: 0,
-                rs1,
-                rs2,
-            },
-            length,
-        )) => Some((rs1, Src2::Reg(rs2), at + length)),
-        Ok((
-            Instruction::Immediate {
-                op: Op::Add,
-                rd: 0,
-                rs1,
-                value,
-            },
-            length,
-        )) => Some((rs1, Src2::Imm(value), at + length)),
+        Ok((Instruction::Register { op: Op::Add, rd: 0, rs1, rs2 }, length)) => Some((rs1, Src2::Reg(rs2), at + length)),
+        Ok((Instruction::Immediate { op: Op::Add, rd: 0, rs1, value }, length)) => Some((rs1, Src2::Imm(value), at + length)),
         _ => None,
     }
 }

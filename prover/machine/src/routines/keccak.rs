@@ -13,9 +13,7 @@ const ROUND_LINK: u8 = 59;
 const TEMP: u8 = 60;
 
 /// Rotations of rho, indexed by x + 5 y.
-const ROTATIONS: [i64; 25] = [
-    0, 1, 62, 28, 27, 36, 44, 6, 55, 20, 3, 10, 43, 25, 39, 41, 45, 15, 21, 8, 18, 2, 61, 56, 14,
-];
+const ROTATIONS: [i64; 25] = [0, 1, 62, 28, 27, 36, 44, 6, 55, 20, 3, 10, 43, 25, 39, 41, 45, 15, 21, 8, 18, 2, 61, 56, 14];
 
 const ROUND_CONSTANTS: [u64; 24] = [
     0x0000_0000_0000_0001,

@@ -100,11 +100,7 @@ fn copy_byte(asm: &mut Assembler<'_>) {
 }
 
 /// From the end down: words if source and destination are equally aligned, else bytes.
-fn copy_backward(
-    asm: &mut Assembler<'_>,
-    backward: crate::assembler::Label,
-    done: crate::assembler::Label,
-) {
+fn copy_backward(asm: &mut Assembler<'_>, backward: crate::assembler::Label, done: crate::assembler::Label) {
     let (aligned, bytes) = (asm.label(), asm.label());
     asm.bind(backward);
     asm.reg(Op::Add, TO, TO, COUNT);

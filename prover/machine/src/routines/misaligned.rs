@@ -9,12 +9,7 @@ pub(super) fn load(table: &mut Table, op: Op) -> u32 {
     let bytes = op.width() as i32;
     let signed = matches!(op, Op::Lh | Op::Lw);
     let mut asm = Assembler::new(table);
-    asm.load(
-        if signed { Op::Lb } else { Op::Lbu },
-        RESULT0,
-        ARG0,
-        bytes - 1,
-    );
+    asm.load(if signed { Op::Lb } else { Op::Lbu }, RESULT0, ARG0, bytes - 1);
     for offset in (0..bytes - 1).rev() {
         asm.imm(Op::Sll, RESULT0, RESULT0, 8);
         asm.load(Op::Lbu, INNER, ARG0, offset);
