@@ -3,9 +3,7 @@ use zisk_machine::program::Op;
 
 use super::columns::LoadColumns;
 use crate::stark::table::{Bus, Columns, Table, TableBuilder};
-use crate::tables::adapter::{
-    F, SLOT_A, access, code, one_flag, register, top_bit, zero_unless_used,
-};
+use crate::tables::adapter::{F, SLOT_A, access, code, one_flag, register, top_bit, zero_unless_used};
 use crate::tables::address::{Operation, memory_step};
 
 /// The table.
@@ -21,20 +19,8 @@ impl Table for Load {
     }
 
     fn eval<B: TableBuilder>(&self, _: &[B::Expr], row: &[B::Expr], b: &mut B) {
-        let LoadColumns {
-            common,
-            is_byte,
-            is_half,
-            is_word,
-            is_double,
-            unsigned,
-            rd,
-            a,
-            prev_a,
-            access_a,
-            top,
-            sign,
-        } = LoadColumns::<B::Expr>::of(row);
+        let LoadColumns { common, is_byte, is_half, is_word, is_double, unsigned, rd, a, prev_a, access_a, top, sign } =
+            LoadColumns::<B::Expr>::of(row);
         let [_, m1, m2, m3] = &common.before;
         let misaligned = &common.misaligned;
 
@@ -72,8 +58,7 @@ impl Table for Load {
         // The sign: bit 15 of `top`. A `top` of 0 leaves only sign 0, so it is 0 for unsigned loads, doublewords and misaligned ones.
         let signed = B::Expr::ONE - unsigned.clone();
         let part = &common.part;
-        let with_sign = (is_byte.clone() * F::from_u32(1 << 8) + is_half.clone()) * part.clone()
-            + is_word.clone() * a[1].clone();
+        let with_sign = (is_byte.clone() * F::from_u32(1 << 8) + is_half.clone()) * part.clone() + is_word.clone() * a[1].clone();
         b.assert_eq(top.clone(), signed * with_sign);
         top_bit(b, &real, top, sign);
 
@@ -81,14 +66,10 @@ impl Table for Load {
         // Misaligned: `before` is 0, so `part`, `top`, `sign` and `a` are.
         let fill = sign.clone() * F::from_u32(0xffff);
         let upper = m1.clone() + common.offset[2].clone() * (m3.clone() - m1.clone());
-        b.assert_eq(
-            a[0].clone(),
-            part.clone() + is_byte.clone() * sign.clone() * F::from_u32(0xff00),
-        );
+        b.assert_eq(a[0].clone(), part.clone() + is_byte.clone() * sign.clone() * F::from_u32(0xff00));
         b.assert_eq(
             a[1].clone(),
-            (is_word.clone() + is_double.clone()) * upper
-                + (is_byte.clone() + is_half.clone()) * fill.clone(),
+            (is_word.clone() + is_double.clone()) * upper + (is_byte.clone() + is_half.clone()) * fill.clone(),
         );
         b.assert_eq(a[2].clone(), is_double.clone() * m2.clone() + fill.clone());
         b.assert_eq(a[3].clone(), is_double.clone() * m3.clone() + fill);
@@ -96,23 +77,11 @@ impl Table for Load {
             b.assert_zero((B::Expr::ONE - used.clone()) * limb.clone());
         }
         zero_unless_used(b, &used, access_a);
-        access(
-            b,
-            &used,
-            register::<B>(rd),
-            &common.fetch.clk,
-            SLOT_A,
-            access_a,
-            prev_a,
-            a,
-        );
+        access(b, &used, register::<B>(rd), &common.fetch.clk, SLOT_A, access_a, prev_a, a);
     }
 }
 
 const _: () = {
     let step = code(Op::Lbu, true) - code(Op::Lb, true);
-    assert!(
-        code(Op::Lhu, true) - code(Op::Lh, true) == step
-            && code(Op::Lwu, true) - code(Op::Lw, true) == step
-    );
+    assert!(code(Op::Lhu, true) - code(Op::Lh, true) == step && code(Op::Lwu, true) - code(Op::Lw, true) == step);
 };

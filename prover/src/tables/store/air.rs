@@ -23,20 +23,8 @@ impl Table for Store {
     }
 
     fn eval<B: TableBuilder>(&self, _: &[B::Expr], row: &[B::Expr], b: &mut B) {
-        let StoreColumns {
-            common,
-            is_byte,
-            is_half,
-            is_word,
-            is_double,
-            which,
-            rs2,
-            c,
-            access_c,
-            after,
-            dropped,
-            change,
-        } = StoreColumns::<B::Expr>::of(row);
+        let StoreColumns { common, is_byte, is_half, is_word, is_double, which, rs2, c, access_c, after, dropped, change } =
+            StoreColumns::<B::Expr>::of(row);
         let misaligned = &common.misaligned;
 
         // On a real row exactly one size, or misaligned, which Sb never is.
@@ -62,42 +50,22 @@ impl Table for Store {
             gap_hi: access_c.gap_hi.clone(),
         };
         memory_step(b, &real, &used, operation, common, after);
-        access(
-            b,
-            &real,
-            register::<B>(rs2),
-            &common.fetch.clk,
-            SLOT_C,
-            access_c,
-            c,
-            c,
-        );
+        access(b, &real, register::<B>(rs2), &common.fetch.clk, SLOT_C, access_c, c, c);
 
         // Only RAM. The sum that defines `high` leaves it an integer in [-2^16, 2^17), so 8 (high - 0xa000) does not wrap, and what has
         // 16 bits is the integer itself: 0 <= high - 0xa000 < 2^13.
         let page = common.high.clone() - F::from_u32(RAM_START >> 16);
-        b.send(
-            Bus::Range16,
-            real.clone(),
-            &[page * F::from_u32(1 << (16 - LOG_PAGES))],
-        );
+        b.send(Bus::Range16, real.clone(), &[page * F::from_u32(1 << (16 - LOG_PAGES))]);
 
         // What is stored at the address itself: the value's low byte (Sb) or low limb.
         let stored = c[0].clone() - dropped.clone() * F::from_u32(256);
         b.assert_zero((B::Expr::ONE - is_byte.clone()) * dropped.clone());
-        b.send(
-            Bus::Bytes,
-            is_byte.clone(),
-            &[stored.clone(), dropped.clone()],
-        );
+        b.send(Bus::Bytes, is_byte.clone(), &[stored.clone(), dropped.clone()]);
 
         // The limb at the address changes by new part minus old part, 256-fold for an upper byte (bit 0 is set for bytes only).
         let [upper_byte, _, upper_half] = &common.offset;
         let scale = upper_byte.clone() * F::from_u32(255) + F::ONE;
-        b.assert_eq(
-            change.clone(),
-            used.clone() * (stored - common.part.clone()) * scale,
-        );
+        b.assert_eq(change.clone(), used.clone() * (stored - common.part.clone()) * scale);
         // The next one is replaced for Sw, the next three for Sd. All else stays. So `after` has 16-bit limbs.
         for (j, selected) in limb_selectors::<B>(&common.offset).into_iter().enumerate() {
             let old = &common.before[j];
@@ -106,11 +74,7 @@ impl Table for Store {
                 new += is_double.clone() * (c[j].clone() - old.clone());
             }
             if j % 2 == 1 {
-                let half = if j == 1 {
-                    B::Expr::ONE - upper_half.clone()
-                } else {
-                    upper_half.clone()
-                };
+                let half = if j == 1 { B::Expr::ONE - upper_half.clone() } else { upper_half.clone() };
                 new += is_word.clone() * half * (c[1].clone() - old.clone());
             }
             b.assert_eq(after[j].clone(), new);
