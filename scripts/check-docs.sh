@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Checks that links between the Markdown files of this repository lead somewhere, and that every path they show in backquotes exists.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bad=0
+while IFS= read -r file; do
+    dir=$(dirname "$file")
+    while IFS= read -r link; do
+        case "$link" in http*|\#*) continue ;; esac
+        if [ ! -e "$dir/${link%%#*}" ]; then
+            printf '%s: link to %s leads nowhere\n' "$file" "$link" >&2
+            bad=1
+        fi
+    done < <(grep -o '](\([^)]*\))' "$file" | sed 's/^](//; s/)$//')
+    while IFS= read -r path; do
+        if [ ! -e "$path" ] && [ ! -e "$dir/$path" ]; then
+            printf '%s: `%s` does not exist\n' "$file" "$path" >&2
+            bad=1
+        fi
+    done < <(grep -o '`\(scripts\|prover\|docs\|guests\|common\|worker\|client\|coordinator\|tests\|fuzz\|schemas\|compose\)/[A-Za-z0-9_./-]*`' "$file" |
+        tr -d '`' | sort -u)
+done < <(git ls-files --cached --others --exclude-standard '*.md')
+exit "$bad"
