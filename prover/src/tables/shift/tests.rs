@@ -219,3 +219,27 @@ fn two_cells_at_once() {
         attack_flags(&Shift, &row, &flags);
     }
 }
+
+/// Amounts put together from something else than bits and one mark: only the one constraint against it notices.
+#[test]
+fn amounts_of_other_parts_are_refused() {
+    // 8 = 4 * 2, which would make the power 31.
+    let (s, r) = step(0, Op::Sll, 5, 8, 5 * 31, false);
+    let mut bits = filled(fill, &s, &r);
+    let columns = ShiftColumns::of_mut(&mut bits);
+    columns.move_bytes[0] = F::ZERO;
+    columns.bits[2] = F::TWO;
+    columns.power_less_1 = F::from_u32(30);
+    columns.moved = limbs(5);
+    // 24 = 8 + 16, which would move by 1 and by 2 and take the value itself off.
+    let (s, r) = step(0, Op::Sll, 1, 24, (1 << 8) + (1 << 16) - 1, false);
+    let mut marks = filled(fill, &s, &r);
+    let columns = ShiftColumns::of_mut(&mut marks);
+    columns.move_bytes = std::array::from_fn(|n| F::from_bool(n < 2));
+    columns.moved = columns.common.a;
+    for row in [bits, marks] {
+        let outcome = crate::stark::check::check_row(&Shift, &[], &row, 1);
+        assert_eq!(outcome.broken.len(), 1);
+        assert!(outcome.balance.keys().all(|(bus, tuple)| bus.look_up(tuple) != Some(false)));
+    }
+}
