@@ -10,9 +10,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::bus::{Bus, BusError, chain, jetstream_error};
-use crate::messages::{
-    CodecError, JobRecord, Message, ProgramEntry, WorkerPresence, decode, encode,
-};
+use crate::messages::{CodecError, JobRecord, Message, ProgramEntry, WorkerPresence, decode, encode};
 use crate::streams::retried;
 use crate::subjects::BucketKind;
 
@@ -93,15 +91,8 @@ impl Bus {
     /// [`BusError`] when the bucket is not there.
     pub async fn bucket<M: Message>(&self, kind: BucketKind) -> Result<Bucket<M>, BusError> {
         let name = self.prefix().bucket(kind);
-        let store = retried(self, &format!("opening bucket {name}"), || {
-            self.publishing().get_key_value(&name)
-        })
-        .await?;
-        Ok(Bucket {
-            bus: self.clone(),
-            store,
-            message: PhantomData,
-        })
+        let store = retried(self, &format!("opening bucket {name}"), || self.publishing().get_key_value(&name)).await?;
+        Ok(Bucket { bus: self.clone(), store, message: PhantomData })
     }
 }
 
@@ -113,10 +104,9 @@ impl<M: Message> Bucket<M> {
     pub async fn get(&self, key: impl ToString) -> Result<Option<Entry<M>>, BucketError> {
         let key = key.to_string();
         match self.read(&key).await? {
-            Some(entry) if entry.operation == kv::Operation::Put => Ok(Some(Entry {
-                value: decode(&entry.value)?,
-                revision: entry.revision,
-            })),
+            Some(entry) if entry.operation == kv::Operation::Put => {
+                Ok(Some(Entry { value: decode(&entry.value)?, revision: entry.revision }))
+            }
             _ => Ok(None),
         }
     }
@@ -140,12 +130,7 @@ impl<M: Message> Bucket<M> {
     ///
     /// # Errors
     /// [`BucketError::Conflict`] when it has another, or expired.
-    pub async fn update(
-        &self,
-        key: impl ToString,
-        value: &M,
-        revision: u64,
-    ) -> Result<u64, BucketError> {
+    pub async fn update(&self, key: impl ToString, value: &M, revision: u64) -> Result<u64, BucketError> {
         self.swap(&key.to_string(), encode(value)?, revision).await
     }
 
@@ -207,10 +192,7 @@ impl<M: Message> Bucket<M> {
     }
 
     fn conflict(&self, key: &str) -> BucketError {
-        BucketError::Conflict {
-            bucket: self.store.name.clone(),
-            key: key.to_owned(),
-        }
+        BucketError::Conflict { bucket: self.store.name.clone(), key: key.to_owned() }
     }
 
     async fn read(&self, key: &str) -> Result<Option<kv::Entry>, BucketError> {
@@ -235,9 +217,7 @@ impl<M: Message> Bucket<M> {
             }
             if conflict {
                 return match self.read(key).await? {
-                    Some(entry) if entry.revision > revision && entry.value == bytes => {
-                        Ok(entry.revision)
-                    }
+                    Some(entry) if entry.revision > revision && entry.value == bytes => Ok(entry.revision),
                     _ => Err(self.conflict(key)),
                 };
             }

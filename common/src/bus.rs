@@ -79,9 +79,7 @@ pub enum ConnectError {
         reason: String,
     },
     /// The server does not let us in.
-    #[error(
-        "the NATS server at {url} refuses our credentials ({reason}): check --nats-creds or ZISK_NATS_CREDS"
-    )]
+    #[error("the NATS server at {url} refuses our credentials ({reason}): check --nats-creds or ZISK_NATS_CREDS")]
     Refused {
         /// Where.
         url: String,
@@ -137,19 +135,11 @@ pub struct BusError {
 
 impl BusError {
     pub(crate) fn transient(action: impl Into<String>, reason: impl ToString) -> Self {
-        Self {
-            action: action.into(),
-            reason: reason.to_string(),
-            transient: true,
-        }
+        Self { action: action.into(), reason: reason.to_string(), transient: true }
     }
 
     pub(crate) fn permanent(action: impl Into<String>, reason: impl ToString) -> Self {
-        Self {
-            action: action.into(),
-            reason: reason.to_string(),
-            transient: false,
-        }
+        Self { action: action.into(), reason: reason.to_string(), transient: false }
     }
 }
 
@@ -182,11 +172,7 @@ impl Bus {
         let generation_sender = Arc::new(generation_sender);
         let mut pause = Duration::from_millis(100);
         let client = loop {
-            match options(&config, generation_sender.clone())
-                .await?
-                .connect(&config.url)
-                .await
-            {
+            match options(&config, generation_sender.clone()).await?.connect(&config.url).await {
                 Ok(client) => break client,
                 Err(error) => {
                     let reason = chain(&error);
@@ -195,8 +181,7 @@ impl Bus {
                         ConnectErrorKind::ServerParse => {
                             return Err(ConnectError::Configuration { url, reason });
                         }
-                        ConnectErrorKind::AuthorizationViolation
-                        | ConnectErrorKind::Authentication => {
+                        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
                             return Err(ConnectError::Refused { url, reason });
                         }
                         _ if Instant::now() + pause >= deadline => {
@@ -210,23 +195,10 @@ impl Bus {
             }
         };
         check_version(&client, &config)?;
-        let publish = jetstream::ContextBuilder::new()
-            .timeout(PUBLISH_TIMEOUT)
-            .ack_timeout(PUBLISH_TIMEOUT)
-            .build(client.clone());
-        let admin = jetstream::ContextBuilder::new()
-            .timeout(ADMIN_TIMEOUT)
-            .ack_timeout(ADMIN_TIMEOUT)
-            .build(client.clone());
-        let bus = Self {
-            inner: Arc::new(Inner {
-                config,
-                client,
-                publish,
-                admin,
-                generation,
-            }),
-        };
+        let publish =
+            jetstream::ContextBuilder::new().timeout(PUBLISH_TIMEOUT).ack_timeout(PUBLISH_TIMEOUT).build(client.clone());
+        let admin = jetstream::ContextBuilder::new().timeout(ADMIN_TIMEOUT).ack_timeout(ADMIN_TIMEOUT).build(client.clone());
+        let bus = Self { inner: Arc::new(Inner { config, client, publish, admin, generation }) };
         bus.check_jetstream(deadline).await?;
         Ok(bus)
     }
@@ -236,11 +208,7 @@ impl Bus {
     /// # Errors
     /// As [`Bus::connect`].
     pub(crate) async fn reconnect_as(&self, name: &str) -> Result<Self, ConnectError> {
-        Self::connect(BusConfig {
-            name: name.to_owned(),
-            ..self.inner.config.clone()
-        })
-        .await
+        Self::connect(BusConfig { name: name.to_owned(), ..self.inner.config.clone() }).await
     }
 
     /// How it was configured.
@@ -292,25 +260,18 @@ impl Bus {
             };
             // A server that just started answers before JetStream does; one without it says so for good.
             let disabled = jetstream_error(&error).is_some_and(|code| {
-                code == ErrorCode::JETSTREAM_NOT_ENABLED
-                    || code == ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT
+                code == ErrorCode::JETSTREAM_NOT_ENABLED || code == ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT
             });
             let server_has_it = self.inner.client.server_info().jetstream;
             if disabled || !server_has_it || Instant::now() >= deadline {
-                return Err(ConnectError::NoJetStream {
-                    url: self.inner.config.url.clone(),
-                    reason: chain(&error),
-                });
+                return Err(ConnectError::NoJetStream { url: self.inner.config.url.clone(), reason: chain(&error) });
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 }
 
-async fn options(
-    config: &BusConfig,
-    generation: Arc<watch::Sender<u64>>,
-) -> Result<ConnectOptions, ConnectError> {
+async fn options(config: &BusConfig, generation: Arc<watch::Sender<u64>>) -> Result<ConnectOptions, ConnectError> {
     let options = ConnectOptions::new()
         .name(&config.name)
         .connection_timeout(Duration::from_secs(3))
@@ -340,15 +301,10 @@ async fn options(
         });
     match &config.credentials {
         None => Ok(options),
-        Some(path) => {
-            options
-                .credentials_file(path)
-                .await
-                .map_err(|error| ConnectError::Configuration {
-                    url: config.url.clone(),
-                    reason: format!("credentials file {}: {error}", path.display()),
-                })
-        }
+        Some(path) => options.credentials_file(path).await.map_err(|error| ConnectError::Configuration {
+            url: config.url.clone(),
+            reason: format!("credentials file {}: {error}", path.display()),
+        }),
     }
 }
 
@@ -357,18 +313,11 @@ fn check_version(client: &Client, config: &BusConfig) -> Result<(), ConnectError
     if version_of(&info.version).is_some_and(|version| version >= MIN_SERVER_VERSION) {
         return Ok(());
     }
-    Err(ConnectError::ServerTooOld {
-        url: config.url.clone(),
-        name: info.server_name.clone(),
-        version: info.version.clone(),
-    })
+    Err(ConnectError::ServerTooOld { url: config.url.clone(), name: info.server_name.clone(), version: info.version.clone() })
 }
 
 fn version_of(text: &str) -> Option<(u64, u64)> {
-    let mut parts = text
-        .trim_start_matches('v')
-        .split(['.', '-'])
-        .map(|part| part.parse().ok());
+    let mut parts = text.trim_start_matches('v').split(['.', '-']).map(|part| part.parse().ok());
     Some((parts.next()??, parts.next()??))
 }
 

@@ -57,14 +57,8 @@ pub enum ConfigError {
 /// # Errors
 /// [`ConfigError`] with the file, the place, and the keys that are allowed there.
 pub fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    toml::from_str(&text).map_err(|error| ConfigError::Parse {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    toml::from_str(&text).map_err(|error| ConfigError::Parse { path: path.to_owned(), reason: error.to_string() })
 }
 
 /// How to reach the bus and the object store; table `[bus]`.
@@ -121,11 +115,7 @@ impl BusArgs {
         let default = BusConfig::default();
         let replicas = self.replicas.unwrap_or(default.replicas);
         if ![1, 3, 5].contains(&replicas) {
-            return Err(ConfigError::Value {
-                key: "replicas",
-                value: replicas.to_string(),
-                expected: "1, 3 or 5",
-            });
+            return Err(ConfigError::Value { key: "replicas", value: replicas.to_string(), expected: "1, 3 or 5" });
         }
         let prefix = match &self.prefix {
             Some(text) => Prefix::from_str(text)?,
@@ -138,21 +128,9 @@ impl BusArgs {
             name: name.to_owned(),
             replicas,
             // A third of it is between two in-progress acks: below 1 s a slow network loses assignments.
-            ack_wait: seconds(
-                "ack_wait_seconds",
-                self.ack_wait_seconds,
-                default.ack_wait,
-                "1 to 3600",
-            )?,
-            lease: seconds(
-                "lease_seconds",
-                self.lease_seconds,
-                default.lease,
-                "1 to 3600",
-            )?,
-            connect_wait: self
-                .connect_seconds
-                .map_or(default.connect_wait, Duration::from_secs),
+            ack_wait: seconds("ack_wait_seconds", self.ack_wait_seconds, default.ack_wait, "1 to 3600")?,
+            lease: seconds("lease_seconds", self.lease_seconds, default.lease, "1 to 3600")?,
+            connect_wait: self.connect_seconds.map_or(default.connect_wait, Duration::from_secs),
             retry: default.retry,
         })
     }
@@ -169,20 +147,11 @@ impl BusArgs {
     }
 }
 
-fn seconds(
-    key: &'static str,
-    value: Option<u64>,
-    default: Duration,
-    expected: &'static str,
-) -> Result<Duration, ConfigError> {
+fn seconds(key: &'static str, value: Option<u64>, default: Duration, expected: &'static str) -> Result<Duration, ConfigError> {
     match value {
         None => Ok(default),
         Some(value @ 1..=3600) => Ok(Duration::from_secs(value)),
-        Some(value) => Err(ConfigError::Value {
-            key,
-            value: value.to_string(),
-            expected,
-        }),
+        Some(value) => Err(ConfigError::Value { key, value: value.to_string(), expected }),
     }
 }
 
@@ -191,29 +160,13 @@ fn seconds(
 #[serde(deny_unknown_fields, default)]
 pub struct LogArgs {
     /// Log level: error, warn, info, debug, trace, or a tracing filter; RUST_LOG wins [default: info]
-    #[arg(
-        long = "log-level",
-        env = "ZISK_LOG_LEVEL",
-        value_name = "LEVEL",
-        global = true
-    )]
+    #[arg(long = "log-level", env = "ZISK_LOG_LEVEL", value_name = "LEVEL", global = true)]
     pub level: Option<String>,
     /// Log format [default: pretty]
-    #[arg(
-        long = "log-format",
-        env = "ZISK_LOG_FORMAT",
-        value_enum,
-        value_name = "FORMAT",
-        global = true
-    )]
+    #[arg(long = "log-format", env = "ZISK_LOG_FORMAT", value_enum, value_name = "FORMAT", global = true)]
     pub format: Option<LogFormat>,
     /// Log to FILE.YYYY-MM-DD, a new one every day, instead of the console
-    #[arg(
-        long = "log-file",
-        env = "ZISK_LOG_FILE",
-        value_name = "FILE",
-        global = true
-    )]
+    #[arg(long = "log-file", env = "ZISK_LOG_FILE", value_name = "FILE", global = true)]
     pub file_path: Option<PathBuf>,
 }
 
@@ -255,10 +208,7 @@ mod tests {
     #[test]
     fn flags_win_over_the_file_and_the_file_over_defaults() {
         let file: File = toml::from_str("[bus]\nnats_url = 'nats://file:1'\nreplicas = 3").unwrap();
-        let flags = BusArgs {
-            nats_url: Some("nats://flag:2".to_owned()),
-            ..BusArgs::default()
-        };
+        let flags = BusArgs { nats_url: Some("nats://flag:2".to_owned()), ..BusArgs::default() };
         let bus = flags.over(file.bus).bus("test").unwrap();
         assert_eq!((bus.url.as_str(), bus.replicas), ("nats://flag:2", 3));
         assert_eq!(bus.ack_wait, Duration::from_secs(30));
@@ -266,31 +216,11 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let error = toml::from_str::<File>("[bus]\nnats_ulr = 'x'")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("nats_ulr") && error.contains("`nats_url`"),
-            "{error}"
-        );
-        let error = BusArgs {
-            replicas: Some(2),
-            ..BusArgs::default()
-        }
-        .bus("t")
-        .unwrap_err()
-        .to_string();
-        assert!(
-            error.contains("replicas is 2: expected 1, 3 or 5"),
-            "{error}"
-        );
-        let error = BusArgs {
-            prefix: Some("a_b".to_owned()),
-            ..BusArgs::default()
-        }
-        .bus("t")
-        .unwrap_err()
-        .to_string();
+        let error = toml::from_str::<File>("[bus]\nnats_ulr = 'x'").unwrap_err().to_string();
+        assert!(error.contains("nats_ulr") && error.contains("`nats_url`"), "{error}");
+        let error = BusArgs { replicas: Some(2), ..BusArgs::default() }.bus("t").unwrap_err().to_string();
+        assert!(error.contains("replicas is 2: expected 1, 3 or 5"), "{error}");
+        let error = BusArgs { prefix: Some("a_b".to_owned()), ..BusArgs::default() }.bus("t").unwrap_err().to_string();
         assert!(error.contains("a_b"), "{error}");
     }
 }

@@ -50,18 +50,9 @@ impl Bus {
     ///
     /// # Errors
     /// [`BusError`] when the server does not answer.
-    pub async fn stand(
-        &self,
-        keep_alive: &KeepAlive,
-        job: JobId,
-        worker: WorkerId,
-    ) -> Result<Option<Lease>, BusError> {
+    pub async fn stand(&self, keep_alive: &KeepAlive, job: JobId, worker: WorkerId) -> Result<Option<Lease>, BusError> {
         let bucket: Bucket<Holding> = self.bucket(BucketKind::Elections).await?;
-        let holding = Holding {
-            v: Version::default(),
-            worker,
-            epoch: 0,
-        };
+        let holding = Holding { v: Version::default(), worker, epoch: 0 };
         let asked = Instant::now();
         let epoch = match bucket.create(job, &holding).await {
             Ok(revision) => revision,
@@ -72,12 +63,7 @@ impl Bus {
         let (resign, resigned) = oneshot::channel();
         let holding = Holding { epoch, ..holding };
         keep_alive.spawn(move |bus| renew(bus, job, holding, asked, lost_sender, resigned));
-        Ok(Some(Lease {
-            job,
-            epoch,
-            lost,
-            resign,
-        }))
+        Ok(Some(Lease { job, epoch, lost, resign }))
     }
 
     /// Who aggregates the job now.
@@ -86,17 +72,10 @@ impl Bus {
     /// [`BusError`] when the server does not answer.
     pub async fn holder(&self, job: JobId) -> Result<Option<Holder>, BusError> {
         let bucket: Bucket<Holding> = self.bucket(BucketKind::Elections).await?;
-        let entry = bucket
-            .get(job)
-            .await
-            .map_err(|error| unconflicted(error, job))?;
+        let entry = bucket.get(job).await.map_err(|error| unconflicted(error, job))?;
         Ok(entry.map(|entry| Holder {
             worker: entry.value.worker,
-            epoch: if entry.value.epoch == 0 {
-                entry.revision
-            } else {
-                entry.value.epoch
-            },
+            epoch: if entry.value.epoch == 0 { entry.revision } else { entry.value.epoch },
         }))
     }
 
@@ -106,10 +85,7 @@ impl Bus {
     /// [`BusError`] when the server does not answer.
     pub async fn close_election(&self, job: JobId) -> Result<(), BusError> {
         let bucket: Bucket<Holding> = self.bucket(BucketKind::Elections).await?;
-        bucket
-            .delete(job)
-            .await
-            .map_err(|error| unconflicted(error, job))
+        bucket.delete(job).await.map_err(|error| unconflicted(error, job))
     }
 }
 
@@ -174,8 +150,7 @@ async fn renew(
                 revision = next;
                 valid_until = asked + lease;
             }
-            Ok(Err(BucketError::Bus(error))) if error.transient && Instant::now() < valid_until => {
-            }
+            Ok(Err(BucketError::Bus(error))) if error.transient && Instant::now() < valid_until => {}
             Ok(Err(_)) | Err(_) => {
                 tracing::warn!(%job, epoch, "aggregator lease lost");
                 lost.send_replace(true);

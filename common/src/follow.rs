@@ -36,14 +36,7 @@ struct Follower {
 
 impl Follower {
     const fn new(bus: Bus, stream: StreamKind, filter: String, start: DeliverPolicy) -> Self {
-        Self {
-            bus,
-            stream,
-            filter,
-            start,
-            messages: None,
-            last: 0,
-        }
+        Self { bus, stream, filter, start, messages: None, last: 0 }
     }
 
     /// The next message. Cancel-safe.
@@ -89,28 +82,14 @@ impl Follower {
         let bus = self.bus.clone();
         let name = bus.prefix().stream(self.stream);
         let action = format!("following {} in {name}", self.filter);
-        let deliver_policy = if self.last == 0 {
-            self.start
-        } else {
-            DeliverPolicy::ByStartSequence {
-                start_sequence: self.last + 1,
-            }
-        };
-        let config = pull::OrderedConfig {
-            filter_subject: self.filter.clone(),
-            deliver_policy,
-            ..pull::OrderedConfig::default()
-        };
+        let deliver_policy =
+            if self.last == 0 { self.start } else { DeliverPolicy::ByStartSequence { start_sequence: self.last + 1 } };
+        let config =
+            pull::OrderedConfig { filter_subject: self.filter.clone(), deliver_policy, ..pull::OrderedConfig::default() };
         async move {
-            let consumer = retried(&bus, &action, || {
-                bus.jetstream()
-                    .create_consumer_on_stream(config.clone(), name.clone())
-            })
-            .await?;
-            consumer
-                .messages()
-                .await
-                .map_err(|error| BusError::transient(&action, chain(&error)))
+            let consumer =
+                retried(&bus, &action, || bus.jetstream().create_consumer_on_stream(config.clone(), name.clone())).await?;
+            consumer.messages().await.map_err(|error| BusError::transient(&action, chain(&error)))
         }
     }
 }
@@ -156,22 +135,12 @@ impl Bus {
     /// Follows all jobs' challenges and cancellations: first the last of each job, then each as it comes.
     pub fn broadcasts(&self) -> Broadcasts {
         let filter = format!("{}.>", self.prefix());
-        Broadcasts(Follower::new(
-            self.clone(),
-            StreamKind::Broadcast,
-            filter,
-            DeliverPolicy::LastPerSubject,
-        ))
+        Broadcasts(Follower::new(self.clone(), StreamKind::Broadcast, filter, DeliverPolicy::LastPerSubject))
     }
 
     /// Follows one job's events from the first on.
     pub fn events(&self, job: JobId) -> Events {
-        Events(Follower::new(
-            self.clone(),
-            StreamKind::Events,
-            self.prefix().events_of(job),
-            DeliverPolicy::All,
-        ))
+        Events(Follower::new(self.clone(), StreamKind::Events, self.prefix().events_of(job), DeliverPolicy::All))
     }
 
     /// The job's challenge, if it was broadcast.
@@ -190,17 +159,11 @@ impl Bus {
         self.last_broadcast(self.prefix().cancel(job)).await
     }
 
-    async fn last_broadcast<M: crate::messages::Message>(
-        &self,
-        subject: String,
-    ) -> Result<Option<M>, BusError> {
+    async fn last_broadcast<M: crate::messages::Message>(&self, subject: String) -> Result<Option<M>, BusError> {
         use jetstream::stream::LastRawMessageErrorKind;
         let name = self.prefix().stream(StreamKind::Broadcast);
         let action = format!("reading {subject}");
-        let stream = retried(self, &action, || {
-            self.jetstream().get_stream_no_info(name.clone())
-        })
-        .await?;
+        let stream = retried(self, &action, || self.jetstream().get_stream_no_info(name.clone())).await?;
         // Through the leader, not a direct get: a follower may not have it yet.
         let found = retried(self, &action, || async {
             match stream.get_last_raw_message_by_subject(&subject).await {

@@ -19,9 +19,7 @@ pub struct InvalidId {
 macro_rules! uuid_id {
     ($name:ident, $what:literal, $doc:literal) => {
         #[doc = $doc]
-        #[derive(
-            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-        )]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(Uuid);
 
@@ -71,11 +69,7 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(JobId, "job id", "Identifies a job; chosen by the client.");
-uuid_id!(
-    WorkerId,
-    "worker id",
-    "Identifies one run of a worker process."
-);
+uuid_id!(WorkerId, "worker id", "Identifies one run of a worker process.");
 
 /// A blake3 digest; written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

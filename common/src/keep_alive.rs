@@ -72,31 +72,24 @@ impl KeepAlive {
         let (commands, receiver) = mpsc::unbounded_channel();
         let (ready, started) = oneshot::channel();
         let bus = bus.clone();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        std::thread::Builder::new()
-            .name("keep-alive".to_owned())
-            .spawn(move || {
-                runtime.block_on(async move {
-                    let name = format!("{} keep-alive", bus.config().name);
-                    match bus.reconnect_as(&name).await {
-                        Ok(own) => {
-                            if ready.send(Ok(())).is_ok() {
-                                run(own, receiver).await;
-                            }
-                        }
-                        Err(error) => {
-                            let _ = ready.send(Err(error)); // no one waits any more
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("keep-alive".to_owned()).spawn(move || {
+            runtime.block_on(async move {
+                let name = format!("{} keep-alive", bus.config().name);
+                match bus.reconnect_as(&name).await {
+                    Ok(own) => {
+                        if ready.send(Ok(())).is_ok() {
+                            run(own, receiver).await;
                         }
                     }
-                });
-            })?;
+                    Err(error) => {
+                        let _ = ready.send(Err(error)); // no one waits any more
+                    }
+                }
+            });
+        })?;
         started.await.map_err(|_| KeepAliveError::Ended)??;
-        Ok(Self {
-            commands,
-            next: Arc::new(AtomicU64::new(0)),
-        })
+        Ok(Self { commands, next: Arc::new(AtomicU64::new(0)) })
     }
 
     /// Sends in-progress acks for this message, one now and then every third of `ack_wait`, until the hold is dropped.
@@ -105,10 +98,7 @@ impl KeepAlive {
         if let Some(reply) = delivery.reply() {
             let _ = self.commands.send(Command::Hold(id, reply)); // the thread lives while we do
         }
-        Hold {
-            commands: self.commands.clone(),
-            id,
-        }
+        Hold { commands: self.commands.clone(), id }
     }
 
     /// Runs a task on the thread; it gets the thread's own connection. It must not block or compute.
@@ -157,11 +147,7 @@ async fn run(bus: Bus, mut commands: mpsc::UnboundedReceiver<Command>) {
 
 async fn in_progress(bus: &Bus, reply: &async_nats::Subject) {
     // Without a connection the client buffers this; should the buffer be full, a late ack is of no use anyway.
-    let sent = tokio::time::timeout(
-        Duration::from_millis(200),
-        bus.client().publish(reply.clone(), IN_PROGRESS),
-    )
-    .await;
+    let sent = tokio::time::timeout(Duration::from_millis(200), bus.client().publish(reply.clone(), IN_PROGRESS)).await;
     if !matches!(sent, Ok(Ok(()))) {
         tracing::debug!("in-progress ack not sent");
     }

@@ -32,11 +32,7 @@ impl Shared {
 impl Presence {
     /// Starts to show `entry`.
     pub fn start(keep_alive: &KeepAlive, entry: WorkerPresence) -> Self {
-        let shared = Arc::new(Shared {
-            entry: Mutex::new(Some(entry)),
-            changed: Notify::new(),
-            gone: Notify::new(),
-        });
+        let shared = Arc::new(Shared { entry: Mutex::new(Some(entry)), changed: Notify::new(), gone: Notify::new() });
         let task = shared.clone();
         keep_alive.spawn(move |bus| show(bus, task));
         Self { shared }

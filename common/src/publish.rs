@@ -12,8 +12,7 @@ use tokio::time::Instant;
 use crate::bus::{Bus, BusError, chain, jetstream_error};
 use crate::ids::JobId;
 use crate::messages::{
-    Assignment, CONTENT_TYPE, Cancel, Challenge, CodecError, Event, Failed, JobRequest,
-    MESSAGE_PACK, Report, encode,
+    Assignment, CONTENT_TYPE, Cancel, Challenge, CodecError, Event, Failed, JobRequest, MESSAGE_PACK, Report, encode,
 };
 use crate::subjects::{Phase, RequestKind};
 
@@ -38,34 +37,17 @@ impl Bus {
     ///
     /// # Errors
     /// [`BusError`], not transient when the payload can never be stored.
-    pub async fn publish(
-        &self,
-        subject: String,
-        message_id: &str,
-        payload: Bytes,
-    ) -> Result<Stored, BusError> {
+    pub async fn publish(&self, subject: String, message_id: &str, payload: Bytes) -> Result<Stored, BusError> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, MESSAGE_PACK);
         let deadline = Instant::now() + self.config().retry;
         let mut pause = Duration::from_millis(50);
         loop {
-            let message = PublishMessage::build()
-                .payload(payload.clone())
-                .headers(headers.clone())
-                .message_id(message_id);
-            let outcome = async {
-                self.publishing()
-                    .send_publish(subject.clone(), message)
-                    .await?
-                    .await
-            }
-            .await;
+            let message = PublishMessage::build().payload(payload.clone()).headers(headers.clone()).message_id(message_id);
+            let outcome = async { self.publishing().send_publish(subject.clone(), message).await?.await }.await;
             let error = match outcome {
                 Ok(ack) => {
-                    return Ok(Stored {
-                        sequence: ack.sequence,
-                        duplicate: ack.duplicate,
-                    });
+                    return Ok(Stored { sequence: ack.sequence, duplicate: ack.duplicate });
                 }
                 Err(error) => error,
             };
@@ -76,11 +58,7 @@ impl Bus {
             if Instant::now() + pause >= deadline {
                 return Err(BusError::transient(action(), chain(&error)));
             }
-            tracing::debug!(
-                subject,
-                error = chain(&error),
-                "publish not acknowledged; trying again"
-            );
+            tracing::debug!(subject, error = chain(&error), "publish not acknowledged; trying again");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(1));
         }
@@ -90,14 +68,9 @@ impl Bus {
     ///
     /// # Errors
     /// As [`Bus::publish`].
-    pub async fn publish_request(
-        &self,
-        kind: RequestKind,
-        request: &JobRequest,
-    ) -> Result<Stored, BusError> {
+    pub async fn publish_request(&self, kind: RequestKind, request: &JobRequest) -> Result<Stored, BusError> {
         let id = format!("request.{}", request.job);
-        self.publish(self.prefix().request(kind), &id, encode(request)?)
-            .await
+        self.publish(self.prefix().request(kind), &id, encode(request)?).await
     }
 
     /// Publishes an assignment.
@@ -105,12 +78,7 @@ impl Bus {
     /// # Errors
     /// As [`Bus::publish`].
     pub async fn publish_assignment(&self, assignment: &Assignment) -> Result<Stored, BusError> {
-        self.publish(
-            assignment.subject(self.prefix()),
-            &assignment.message_id(),
-            assignment.encode()?,
-        )
-        .await
+        self.publish(assignment.subject(self.prefix()), &assignment.message_id(), assignment.encode()?).await
     }
 
     /// Publishes a report.
@@ -118,12 +86,7 @@ impl Bus {
     /// # Errors
     /// As [`Bus::publish`].
     pub async fn publish_report(&self, report: &Report) -> Result<Stored, BusError> {
-        self.publish(
-            report.subject(self.prefix()),
-            &report.message_id(),
-            report.encode()?,
-        )
-        .await
+        self.publish(report.subject(self.prefix()), &report.message_id(), report.encode()?).await
     }
 
     /// Publishes an event.
@@ -131,12 +94,7 @@ impl Bus {
     /// # Errors
     /// As [`Bus::publish`].
     pub async fn publish_event(&self, event: &Event) -> Result<Stored, BusError> {
-        self.publish(
-            event.subject(self.prefix()),
-            &event.message_id(),
-            encode(event)?,
-        )
-        .await
+        self.publish(event.subject(self.prefix()), &event.message_id(), encode(event)?).await
     }
 
     /// Broadcasts a job's challenge.
@@ -145,12 +103,7 @@ impl Bus {
     /// As [`Bus::publish`].
     pub async fn broadcast_challenge(&self, challenge: &Challenge) -> Result<Stored, BusError> {
         let id = format!("challenge.{}", challenge.job);
-        self.publish(
-            self.prefix().challenge(challenge.job),
-            &id,
-            encode(challenge)?,
-        )
-        .await
+        self.publish(self.prefix().challenge(challenge.job), &id, encode(challenge)?).await
     }
 
     /// Broadcasts that a job has ended without a proof.
@@ -159,35 +112,23 @@ impl Bus {
     /// As [`Bus::publish`].
     pub async fn broadcast_cancel(&self, cancel: &Cancel) -> Result<Stored, BusError> {
         let id = format!("cancel.{}", cancel.job);
-        self.publish(self.prefix().cancel(cancel.job), &id, encode(cancel)?)
-            .await
+        self.publish(self.prefix().cancel(cancel.job), &id, encode(cancel)?).await
     }
 
     /// Sets aside what failed for good, with its cause, for people.
     ///
     /// # Errors
     /// As [`Bus::publish`].
-    pub async fn publish_dead(
-        &self,
-        job: JobId,
-        phase: Phase,
-        n: u32,
-        cause: &Failed,
-    ) -> Result<Stored, BusError> {
+    pub async fn publish_dead(&self, job: JobId, phase: Phase, n: u32, cause: &Failed) -> Result<Stored, BusError> {
         let id = format!("dead.{job}.{phase}.{n}.{}", cause.attempt);
-        self.publish(self.prefix().dead(job, phase, n), &id, encode(cause)?)
-            .await
+        self.publish(self.prefix().dead(job, phase, n), &id, encode(cause)?).await
     }
 }
 
 fn is_permanent(error: &PublishError) -> bool {
     match error.kind() {
-        PublishErrorKind::MaxPayloadExceeded
-        | PublishErrorKind::WrongLastMessageId
-        | PublishErrorKind::WrongLastSequence => true,
-        PublishErrorKind::Other => {
-            jetstream_error(error) == Some(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM)
-        }
+        PublishErrorKind::MaxPayloadExceeded | PublishErrorKind::WrongLastMessageId | PublishErrorKind::WrongLastSequence => true,
+        PublishErrorKind::Other => jetstream_error(error) == Some(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM),
         _ => false,
     }
 }

@@ -51,20 +51,12 @@ impl Delivery {
 
     /// The payload's encoding, when the publisher named one.
     pub fn content_type(&self) -> Option<&str> {
-        self.message
-            .headers
-            .as_ref()?
-            .get(CONTENT_TYPE)
-            .map(async_nats::HeaderValue::as_str)
+        self.message.headers.as_ref()?.get(CONTENT_TYPE).map(async_nats::HeaderValue::as_str)
     }
 
     /// How often it was delivered, this time included.
     pub fn delivered(&self) -> u32 {
-        self.message
-            .info()
-            .ok()
-            .and_then(|info| u32::try_from(info.delivered).ok())
-            .unwrap_or(1)
+        self.message.info().ok().and_then(|info| u32::try_from(info.delivered).ok()).unwrap_or(1)
     }
 
     /// Its sequence in the stream.
@@ -106,18 +98,14 @@ impl Delivery {
     async fn settle(&self, kind: AckKind) -> Result<(), BusError> {
         let deadline = Instant::now() + self.retry;
         loop {
-            let attempt =
-                tokio::time::timeout(ANSWER, self.message.double_ack_with(kind.clone())).await;
+            let attempt = tokio::time::timeout(ANSWER, self.message.double_ack_with(kind.clone())).await;
             let reason = match attempt {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no confirmation in time".to_owned(),
             };
             if Instant::now() + PAUSE >= deadline {
-                return Err(BusError::transient(
-                    format!("acknowledging {}", self.message.subject),
-                    reason,
-                ));
+                return Err(BusError::transient(format!("acknowledging {}", self.message.subject), reason));
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -153,13 +141,7 @@ enum Ended {
 impl Bus {
     /// A puller on a durable consumer.
     pub fn puller(&self, kind: ConsumerKind) -> Puller {
-        Puller {
-            bus: self.clone(),
-            kind,
-            waiting: None,
-            generation: self.generation(),
-            failing: false,
-        }
+        Puller { bus: self.clone(), kind, waiting: None, generation: self.generation(), failing: false }
     }
 }
 
@@ -208,10 +190,7 @@ impl Puller {
             self.failing = false;
             tracing::info!(consumer = self.kind.durable_name(), "pulling works again");
         }
-        taken
-            .into_iter()
-            .map(|message| self.delivery(message))
-            .collect()
+        taken.into_iter().map(|message| self.delivery(message)).collect()
     }
 
     /// Withdraws the waiting request; what came in the meantime is given back.
@@ -223,9 +202,7 @@ impl Puller {
         if waiting.inbox.unsubscribe_after(0).await.is_err() {
             return;
         }
-        while let Ok(Some(message)) =
-            tokio::time::timeout(Duration::from_millis(50), waiting.inbox.next()).await
-        {
+        while let Ok(Some(message)) = tokio::time::timeout(Duration::from_millis(50), waiting.inbox.next()).await {
             if message.status.is_none() {
                 let delivery = self.delivery(message);
                 if let Err(error) = delivery.nak(None).await {
@@ -238,10 +215,7 @@ impl Puller {
     fn delivery(&self, message: async_nats::Message) -> Delivery {
         Delivery {
             subject: self.bus.prefix().parse(&message.subject),
-            message: jetstream::Message {
-                message,
-                context: self.bus.publishing().clone(),
-            },
+            message: jetstream::Message { message, context: self.bus.publishing().clone() },
             retry: self.bus.config().retry,
         }
     }
@@ -269,39 +243,25 @@ impl Puller {
     }
 
     /// Waits for one message until `deadline`; `Ok(None)` when the request expired first.
-    async fn wait_for_one(
-        &mut self,
-        deadline: Instant,
-    ) -> Result<Option<async_nats::Message>, String> {
+    async fn wait_for_one(&mut self, deadline: Instant) -> Result<Option<async_nats::Message>, String> {
         if self.waiting.is_none() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left < Duration::from_millis(1) {
                 return Ok(None);
             }
-            let heartbeat = if left >= 2 * HEARTBEAT {
-                HEARTBEAT.as_nanos()
-            } else {
-                0
-            };
-            let request = format!(
-                r#"{{"batch":1,"expires":{},"idle_heartbeat":{heartbeat}}}"#,
-                left.as_nanos()
-            );
+            let heartbeat = if left >= 2 * HEARTBEAT { HEARTBEAT.as_nanos() } else { 0 };
+            let request = format!(r#"{{"batch":1,"expires":{},"idle_heartbeat":{heartbeat}}}"#, left.as_nanos());
             self.generation.mark_unchanged();
             let inbox = self.request(request).await?;
-            self.waiting = Some(Waiting {
-                inbox,
-                expires: Instant::now() + left,
-                heard: Instant::now(),
-            });
+            self.waiting = Some(Waiting { inbox, expires: Instant::now() + left, heard: Instant::now() });
         }
         loop {
             let Some(waiting) = &mut self.waiting else {
                 return Ok(None);
             };
             // The server answers at `expires`; give that answer time to arrive.
-            let silent =
-                (waiting.heard + SILENCE).min(waiting.expires + Duration::from_millis(500));
+            let silent = (waiting.heard + SILENCE).min(waiting.expires + Duration::from_millis(500));
+            let outlasts = waiting.expires > deadline + Duration::from_millis(1);
             let message = tokio::select! {
                 message = waiting.inbox.next() => message,
                 // The server holds requests in memory: one made on an earlier connection may be forgotten.
@@ -314,8 +274,8 @@ impl Puller {
                     self.waiting = None;
                     return if expired { Ok(None) } else { Err("no heartbeat".to_owned()) };
                 }
-                // The caller's deadline can come before the request's, when a dropped fetch left it.
-                () = tokio::time::sleep_until(deadline.max(waiting.expires) + SILENCE) => return Ok(None),
+                // A fetch that was dropped left a request that outlasts this one: it stays for the next.
+                () = tokio::time::sleep_until(deadline), if outlasts => return Ok(None),
             };
             let Some(message) = message else {
                 self.waiting = None;
@@ -343,19 +303,10 @@ impl Puller {
     async fn request(&self, request: String) -> Result<Subscriber, String> {
         let client = self.bus.client();
         let stream = self.bus.prefix().stream(self.kind.stream());
-        let subject = format!(
-            "$JS.API.CONSUMER.MSG.NEXT.{stream}.{}",
-            self.kind.durable_name()
-        );
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{}", self.kind.durable_name());
         let inbox = client.new_inbox();
-        let subscriber = client
-            .subscribe(inbox.clone())
-            .await
-            .map_err(|error| error.to_string())?;
-        client
-            .publish_with_reply(subject, inbox, request.into())
-            .await
-            .map_err(|error| error.to_string())?;
+        let subscriber = client.subscribe(inbox.clone()).await.map_err(|error| error.to_string())?;
+        client.publish_with_reply(subject, inbox, request.into()).await.map_err(|error| error.to_string())?;
         Ok(subscriber)
     }
 
@@ -396,14 +347,9 @@ fn read_status(message: &async_nats::Message) -> Option<Status> {
         StatusCode::OK => return None,
         StatusCode::IDLE_HEARTBEAT => Status::Heartbeat,
         StatusCode::NOT_FOUND | StatusCode::TIMEOUT => Status::NoMore,
-        StatusCode::NO_RESPONDERS => {
-            Status::Failed("no such consumer, or JetStream is away".to_owned())
-        }
+        StatusCode::NO_RESPONDERS => Status::Failed("no such consumer, or JetStream is away".to_owned()),
         other => {
-            let description = message
-                .description
-                .as_ref()
-                .map_or("", |text| text.as_str());
+            let description = message.description.as_ref().map_or("", |text| text.as_str());
             Status::Failed(format!("{other} {description}"))
         }
     })

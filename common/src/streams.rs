@@ -36,10 +36,8 @@ impl Bus {
         for &kind in BucketKind::ALL {
             let config = self.bucket_config(kind);
             let name = config.bucket.clone();
-            retried(self, &format!("creating bucket {name}"), || {
-                self.jetstream().create_or_update_key_value(config.clone())
-            })
-            .await?;
+            retried(self, &format!("creating bucket {name}"), || self.jetstream().create_or_update_key_value(config.clone()))
+                .await?;
         }
         Ok(())
     }
@@ -51,10 +49,7 @@ impl Bus {
     pub async fn prepare_stream(&self, kind: StreamKind) -> Result<(), BusError> {
         let config = self.stream_config(kind);
         let name = config.name.clone();
-        retried(self, &format!("creating stream {name}"), || {
-            self.jetstream().create_or_update_stream(config.clone())
-        })
-        .await?;
+        retried(self, &format!("creating stream {name}"), || self.jetstream().create_or_update_stream(config.clone())).await?;
         Ok(())
     }
 
@@ -65,14 +60,9 @@ impl Bus {
     pub async fn prepare_consumer(&self, kind: ConsumerKind) -> Result<(), BusError> {
         let stream = self.prefix().stream(kind.stream());
         let config = self.consumer_config(kind);
-        retried(
-            self,
-            &format!("creating consumer {} of {stream}", kind.durable_name()),
-            || {
-                self.jetstream()
-                    .create_consumer_on_stream(config.clone(), stream.clone())
-            },
-        )
+        retried(self, &format!("creating consumer {} of {stream}", kind.durable_name()), || {
+            self.jetstream().create_consumer_on_stream(config.clone(), stream.clone())
+        })
         .await?;
         Ok(())
     }
@@ -156,10 +146,8 @@ impl Bus {
     /// [`BusError`] when the server does not answer.
     pub async fn purge(&self, kind: StreamKind, filter: &str) -> Result<u64, BusError> {
         let name = self.prefix().stream(kind);
-        let stream = retried(self, &format!("opening stream {name}"), || {
-            self.jetstream().get_stream_no_info(name.clone())
-        })
-        .await?;
+        let stream =
+            retried(self, &format!("opening stream {name}"), || self.jetstream().get_stream_no_info(name.clone())).await?;
         let purged = retried(self, &format!("purging {filter} from {name}"), || {
             let purge = stream.purge().filter(filter);
             async move { purge.await }
@@ -182,11 +170,7 @@ pub struct QueueDepth {
 
 /// Tries until it works or [`crate::bus::BusConfig::retry`] has passed: right after an election of JetStream's leader
 /// administrative calls fail with codes that mean nothing a second later.
-pub(crate) async fn retried<T, E, F>(
-    bus: &Bus,
-    action: &str,
-    mut attempt: impl FnMut() -> F,
-) -> Result<T, BusError>
+pub(crate) async fn retried<T, E, F>(bus: &Bus, action: &str, mut attempt: impl FnMut() -> F) -> Result<T, BusError>
 where
     E: std::error::Error + 'static,
     F: Future<Output = Result<T, E>>,

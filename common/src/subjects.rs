@@ -181,14 +181,7 @@ pub enum StreamKind {
 
 impl StreamKind {
     /// All streams.
-    pub const ALL: &[Self] = &[
-        Self::Requests,
-        Self::Assign,
-        Self::Report,
-        Self::Broadcast,
-        Self::Events,
-        Self::Dead,
-    ];
+    pub const ALL: &[Self] = &[Self::Requests, Self::Assign, Self::Report, Self::Broadcast, Self::Events, Self::Dead];
 
     const fn suffix(self) -> &'static str {
         match self {
@@ -219,13 +212,7 @@ pub enum BucketKind {
 
 impl BucketKind {
     /// All buckets.
-    pub const ALL: &[Self] = &[
-        Self::Jobs,
-        Self::Segments,
-        Self::Workers,
-        Self::Programs,
-        Self::Elections,
-    ];
+    pub const ALL: &[Self] = &[Self::Jobs, Self::Segments, Self::Workers, Self::Programs, Self::Elections];
 
     const fn suffix(self) -> &'static str {
         match self {
@@ -297,12 +284,7 @@ impl FromStr for Prefix {
     type Err = SubjectError;
 
     fn from_str(text: &str) -> Result<Self, SubjectError> {
-        let token_ok = |token: &str| {
-            !token.is_empty()
-                && token
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        };
+        let token_ok = |token: &str| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         if text.len() <= MAX_PREFIX_LENGTH && text.split('.').all(token_ok) {
             Ok(Self(text.to_owned()))
         } else {
@@ -409,19 +391,10 @@ impl Prefix {
     /// # Errors
     /// [`SubjectError`] when it has another prefix or none of our forms.
     pub fn parse(&self, subject: &str) -> Result<Subject, SubjectError> {
-        let foreign = || SubjectError::ForeignPrefix {
-            subject: subject.to_owned(),
-            prefix: self.0.clone(),
-        };
-        let rest = subject
-            .strip_prefix(self.0.as_str())
-            .and_then(|rest| rest.strip_prefix('.'))
-            .ok_or_else(foreign)?;
+        let foreign = || SubjectError::ForeignPrefix { subject: subject.to_owned(), prefix: self.0.clone() };
+        let rest = subject.strip_prefix(self.0.as_str()).and_then(|rest| rest.strip_prefix('.')).ok_or_else(foreign)?;
         let tokens: Vec<&str> = rest.split('.').collect();
-        Subject::from_tokens(&tokens).map_err(|reason| SubjectError::Malformed {
-            subject: subject.to_owned(),
-            reason,
-        })
+        Subject::from_tokens(&tokens).map_err(|reason| SubjectError::Malformed { subject: subject.to_owned(), reason })
     }
 }
 
@@ -432,11 +405,7 @@ pub enum Subject {
     /// `request.<kind>`
     Request(RequestKind),
     /// `assign.<kind>.<job>.<n>`
-    Assign {
-        kind: AssignmentKind,
-        job: JobId,
-        n: u32,
-    },
+    Assign { kind: AssignmentKind, job: JobId, n: u32 },
     /// `report.<job>.<phase>.<n>`
     Report { job: JobId, phase: Phase, n: u32 },
     /// `challenge.<job>`
@@ -452,38 +421,19 @@ pub enum Subject {
 impl Subject {
     fn from_tokens(tokens: &[&str]) -> Result<Self, String> {
         fn job(token: &str) -> Result<JobId, String> {
-            token
-                .parse()
-                .map_err(|error: crate::ids::InvalidId| error.to_string())
+            token.parse().map_err(|error: crate::ids::InvalidId| error.to_string())
         }
         fn number(token: &str) -> Result<u32, String> {
-            token
-                .parse()
-                .map_err(|_| format!("{token:?} is not a number below 2^32"))
+            token.parse().map_err(|_| format!("{token:?} is not a number below 2^32"))
         }
         Ok(match *tokens {
             ["request", kind] => Self::Request(kind.parse()?),
-            ["assign", kind, id, n] => Self::Assign {
-                kind: kind.parse()?,
-                job: job(id)?,
-                n: number(n)?,
-            },
-            ["report", id, phase, n] => Self::Report {
-                job: job(id)?,
-                phase: phase.parse()?,
-                n: number(n)?,
-            },
+            ["assign", kind, id, n] => Self::Assign { kind: kind.parse()?, job: job(id)?, n: number(n)? },
+            ["report", id, phase, n] => Self::Report { job: job(id)?, phase: phase.parse()?, n: number(n)? },
             ["challenge", id] => Self::Challenge(job(id)?),
             ["cancel", id] => Self::Cancel(job(id)?),
-            ["event", id, kind] => Self::Event {
-                job: job(id)?,
-                kind: kind.parse()?,
-            },
-            ["dead", id, phase, n] => Self::Dead {
-                job: job(id)?,
-                phase: phase.parse()?,
-                n: number(n)?,
-            },
+            ["event", id, kind] => Self::Event { job: job(id)?, kind: kind.parse()? },
+            ["dead", id, phase, n] => Self::Dead { job: job(id)?, phase: phase.parse()?, n: number(n)? },
             _ => {
                 return Err("expected request.<kind>, assign.<kind>.<job>.<n>, report.<job>.<phase>.<n>, \
                             challenge.<job>, cancel.<job>, event.<job>.<kind> or dead.<job>.<phase>.<n>"
@@ -503,27 +453,12 @@ mod tests {
         let job = JobId::random();
         let (kind, phase, n) = (AssignmentKind::Segment, Phase::Proof, 7);
         let pairs = [
-            (
-                prefix.request(RequestKind::Prove),
-                Subject::Request(RequestKind::Prove),
-            ),
-            (
-                prefix.assign(kind, job, n),
-                Subject::Assign { kind, job, n },
-            ),
-            (
-                prefix.report(job, phase, n),
-                Subject::Report { job, phase, n },
-            ),
+            (prefix.request(RequestKind::Prove), Subject::Request(RequestKind::Prove)),
+            (prefix.assign(kind, job, n), Subject::Assign { kind, job, n }),
+            (prefix.report(job, phase, n), Subject::Report { job, phase, n }),
             (prefix.challenge(job), Subject::Challenge(job)),
             (prefix.cancel(job), Subject::Cancel(job)),
-            (
-                prefix.event(job, EventKind::Completed),
-                Subject::Event {
-                    job,
-                    kind: EventKind::Completed,
-                },
-            ),
+            (prefix.event(job, EventKind::Completed), Subject::Event { job, kind: EventKind::Completed }),
             (prefix.dead(job, phase, n), Subject::Dead { job, phase, n }),
         ];
         for (text, subject) in pairs {
@@ -539,14 +474,8 @@ mod tests {
         }
         let prefix = Prefix::default();
         let error = prefix.parse("other.request.prove").unwrap_err();
-        assert!(
-            matches!(error, SubjectError::ForeignPrefix { .. }),
-            "{error}"
-        );
-        let error = prefix
-            .parse("zisk.v1.request.dance")
-            .unwrap_err()
-            .to_string();
+        assert!(matches!(error, SubjectError::ForeignPrefix { .. }), "{error}");
+        let error = prefix.parse("zisk.v1.request.dance").unwrap_err().to_string();
         assert!(error.contains("setup, execute, prove"), "{error}");
         let error = prefix.parse("zisk.v1.cancel.17").unwrap_err().to_string();
         assert!(error.contains("UUID"), "{error}");

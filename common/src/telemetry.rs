@@ -19,9 +19,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use crate::config::{LogArgs, LogFormat};
 
 /// Upper bounds of histograms in seconds: from one exchange with the bus to the proof of a large job.
-const SECONDS_BUCKETS: [f64; 14] = [
-    0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0, 3600.0,
-];
+const SECONDS_BUCKETS: [f64; 14] = [0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0, 3600.0];
 /// A request line and headers longer than this are no scraper's.
 const MAX_REQUEST: usize = 8 * 1024;
 /// How long a scraper may take to send its request.
@@ -31,9 +29,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Error)]
 pub enum TelemetryError {
     /// The filter is not one.
-    #[error(
-        "log level {value:?}: {reason}; expected error, warn, info, debug, trace or a filter such as info,zisk=debug"
-    )]
+    #[error("log level {value:?}: {reason}; expected error, warn, info, debug, trace or a filter such as info,zisk=debug")]
     Filter {
         /// As configured.
         value: String,
@@ -72,25 +68,14 @@ pub fn init_logs(args: &LogArgs, console: Console) -> Result<(), TelemetryError>
         .or_else(|| args.level.clone())
         // async-nats says "event: connected" on its own; our own lines say it with more.
         .unwrap_or_else(|| "info,async_nats=warn".to_owned());
-    let filter = EnvFilter::try_new(&value).map_err(|error| TelemetryError::Filter {
-        value: value.clone(),
-        reason: error.to_string(),
-    })?;
+    let filter =
+        EnvFilter::try_new(&value).map_err(|error| TelemetryError::Filter { value: value.clone(), reason: error.to_string() })?;
     let (writer, colour) = match (&args.file_path, console) {
         (Some(path), _) => (BoxMakeWriter::new(DailyFile::open(path)?), false),
-        (None, Console::Stdout) => (
-            BoxMakeWriter::new(std::io::stdout),
-            std::io::stdout().is_terminal(),
-        ),
-        (None, Console::Stderr) => (
-            BoxMakeWriter::new(std::io::stderr),
-            std::io::stderr().is_terminal(),
-        ),
+        (None, Console::Stdout) => (BoxMakeWriter::new(std::io::stdout), std::io::stdout().is_terminal()),
+        (None, Console::Stderr) => (BoxMakeWriter::new(std::io::stderr), std::io::stderr().is_terminal()),
     };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer)
-        .with_ansi(colour);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colour);
     match args.format.unwrap_or_default() {
         LogFormat::Compact => builder.compact().try_init(),
         LogFormat::Pretty => builder.pretty().try_init(),
@@ -118,24 +103,15 @@ struct DailyFile {
 impl DailyFile {
     fn open(path: &Path) -> Result<Self, TelemetryError> {
         let today = Utc::now().date_naive();
-        let file = open_dated(path, today).map_err(|reason| TelemetryError::LogFile {
-            path: path.to_owned(),
-            reason,
-        })?;
-        Ok(Self {
-            path: path.to_owned(),
-            current: Arc::new(Mutex::new((today, file))),
-        })
+        let file = open_dated(path, today).map_err(|reason| TelemetryError::LogFile { path: path.to_owned(), reason })?;
+        Ok(Self { path: path.to_owned(), current: Arc::new(Mutex::new((today, file))) })
     }
 }
 
 fn open_dated(path: &Path, date: NaiveDate) -> std::io::Result<File> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{date}"));
-    File::options()
-        .create(true)
-        .append(true)
-        .open(PathBuf::from(name))
+    File::options().create(true).append(true).open(PathBuf::from(name))
 }
 
 impl Write for DailyFile {
@@ -149,11 +125,7 @@ impl Write for DailyFile {
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        self.current
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .1
-            .flush()
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).1.flush()
     }
 }
 
@@ -222,26 +194,12 @@ async fn answer(mut stream: TcpStream, metrics: &PrometheusHandle) -> std::io::R
             return Ok(());
         }
     }
-    let line = String::from_utf8_lossy(
-        request
-            .split(|&byte| byte == b'\r')
-            .next()
-            .unwrap_or_default(),
-    )
-    .into_owned();
+    let line = String::from_utf8_lossy(request.split(|&byte| byte == b'\r').next().unwrap_or_default()).into_owned();
     let mut words = line.split(' ');
-    let (status, body) = match (
-        words.next(),
-        words
-            .next()
-            .map(|path| path.split('?').next().unwrap_or(path)),
-    ) {
+    let (status, body) = match (words.next(), words.next().map(|path| path.split('?').next().unwrap_or(path))) {
         (Some("GET" | "HEAD"), Some("/health")) => ("200 OK", String::new()),
         (Some("GET" | "HEAD"), Some("/metrics")) => ("200 OK", metrics.render()),
-        (Some("GET" | "HEAD"), _) => (
-            "404 Not Found",
-            "there are /health and /metrics\n".to_owned(),
-        ),
+        (Some("GET" | "HEAD"), _) => ("404 Not Found", "there are /health and /metrics\n".to_owned()),
         _ => ("405 Method Not Allowed", "GET and HEAD only\n".to_owned()),
     };
     let head = format!(
@@ -254,4 +212,42 @@ async fn answer(mut stream: TcpStream, metrics: &PrometheusHandle) -> std::io::R
         stream.write_all(body.as_bytes()).await?;
     }
     stream.shutdown().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn get(address: SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn health_and_metrics_are_served() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || metrics::counter!("zisk_test_total").increment(3));
+        let (address, served) = serve(([127, 0, 0, 1], 0).into(), handle).await.unwrap();
+        tokio::spawn(served);
+        let health = get(address, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert!(health.starts_with("HTTP/1.1 200") && health.ends_with("\r\n\r\n"), "{health}");
+        let metrics = get(address, "GET /metrics?x HTTP/1.1\r\n\r\n").await;
+        assert!(metrics.contains("zisk_test_total 3"), "{metrics}");
+        assert!(get(address, "GET / HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 404"));
+        assert!(get(address, "POST /health HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 405"));
+    }
+
+    #[test]
+    fn the_log_file_carries_the_date() {
+        let path = std::env::temp_dir().join(format!("zisk-log-{}", std::process::id()));
+        let mut file = DailyFile::open(&path).unwrap();
+        file.write_all(b"line\n").unwrap();
+        let dated = PathBuf::from(format!("{}.{}", path.display(), Utc::now().date_naive()));
+        assert_eq!(std::fs::read_to_string(&dated).unwrap(), "line\n");
+        std::fs::remove_file(dated).unwrap();
+    }
 }

@@ -221,6 +221,7 @@ async fn of_many_who_swap_one_wins() {
         program,
         backend: "test".to_owned(),
         keys: ProgramKeys { proving: key, verifying: key },
+        verifying_key: ByteBuf::from(vec![1]),
         worker: WorkerId::random(),
         milliseconds,
     };

@@ -151,12 +151,6 @@ impl Assignment {
 
     /// The message id: the same assignment published twice is stored once.
     pub fn message_id(&self) -> String {
-        format!(
-            "assign.{}.{}.{}.{}",
-            self.kind(),
-            self.job(),
-            self.n(),
-            self.attempt()
-        )
+        format!("assign.{}.{}.{}.{}", self.kind(), self.job(), self.n(), self.attempt())
     }
 }

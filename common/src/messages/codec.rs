@@ -51,9 +51,9 @@ impl<'de> Deserialize<'de> for Version {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match u16::deserialize(deserializer)? {
             number @ 1..=SCHEMA_VERSION => Ok(Self(number)),
-            other => Err(D::Error::custom(format_args!(
-                "schema version {other} is not one this build reads (1 to {SCHEMA_VERSION})"
-            ))),
+            other => {
+                Err(D::Error::custom(format_args!("schema version {other} is not one this build reads (1 to {SCHEMA_VERSION})")))
+            }
         }
     }
 }
@@ -136,10 +136,7 @@ messages! {
 pub fn encode<M: Message>(message: &M) -> Result<Bytes, CodecError> {
     rmp_serde::to_vec_named(message)
         .map(Bytes::from)
-        .map_err(|error| CodecError::Encode {
-            message: M::NAME,
-            reason: error.to_string(),
-        })
+        .map_err(|error| CodecError::Encode { message: M::NAME, reason: error.to_string() })
 }
 
 /// Writes a message as JSON.
@@ -149,10 +146,7 @@ pub fn encode<M: Message>(message: &M) -> Result<Bytes, CodecError> {
 pub fn encode_json<M: Message>(message: &M) -> Result<Bytes, CodecError> {
     serde_json::to_vec(message)
         .map(Bytes::from)
-        .map_err(|error| CodecError::Encode {
-            message: M::NAME,
-            reason: error.to_string(),
-        })
+        .map_err(|error| CodecError::Encode { message: M::NAME, reason: error.to_string() })
 }
 
 /// Reads a message written as MessagePack.
@@ -173,25 +167,11 @@ pub fn decode<M: Message>(payload: &[u8]) -> Result<M, CodecError> {
 /// As [`decode`], and [`CodecError::ContentType`] for an encoding not read here.
 pub fn decode_as<M: Message>(content_type: Option<&str>, payload: &[u8]) -> Result<M, CodecError> {
     // Parameters such as "; charset=utf-8" change nothing.
-    let essence = content_type.map(|value| {
-        value
-            .split(';')
-            .next()
-            .unwrap_or(value)
-            .trim()
-            .to_ascii_lowercase()
-    });
+    let essence = content_type.map(|value| value.split(';').next().unwrap_or(value).trim().to_ascii_lowercase());
     match essence.as_deref() {
-        None | Some("" | MESSAGE_PACK | "application/x-msgpack" | "application/vnd.msgpack") => {
-            decode(payload)
-        }
-        Some(JSON) => serde_json::from_slice(payload).map_err(|error| {
-            decode_error::<M>(
-                "JSON",
-                serde_json::from_slice(payload).ok(),
-                error.to_string(),
-            )
-        }),
+        None | Some("" | MESSAGE_PACK | "application/x-msgpack" | "application/vnd.msgpack") => decode(payload),
+        Some(JSON) => serde_json::from_slice(payload)
+            .map_err(|error| decode_error::<M>("JSON", serde_json::from_slice(payload).ok(), error.to_string())),
         Some(other) => Err(CodecError::ContentType(other.to_owned())),
     }
 }
@@ -202,20 +182,9 @@ struct Probe {
     v: u64,
 }
 
-fn decode_error<M: Message>(
-    encoding: &'static str,
-    version: Option<Probe>,
-    reason: String,
-) -> CodecError {
+fn decode_error<M: Message>(encoding: &'static str, version: Option<Probe>, reason: String) -> CodecError {
     match version {
-        Some(Probe { v }) if v > u64::from(SCHEMA_VERSION) => CodecError::Newer {
-            message: M::NAME,
-            found: v,
-        },
-        _ => CodecError::Decode {
-            message: M::NAME,
-            encoding,
-            reason,
-        },
+        Some(Probe { v }) if v > u64::from(SCHEMA_VERSION) => CodecError::Newer { message: M::NAME, found: v },
+        _ => CodecError::Decode { message: M::NAME, encoding, reason },
     }
 }

@@ -145,9 +145,7 @@ impl Event {
     /// The message id: a replayed command stores nothing twice.
     pub fn message_id(&self) -> String {
         let n = match &self.body {
-            EventBody::Planned { n }
-            | EventBody::Contributed { n, .. }
-            | EventBody::Proof { n, .. } => u64::from(*n),
+            EventBody::Planned { n } | EventBody::Contributed { n, .. } | EventBody::Proof { n, .. } => u64::from(*n),
             EventBody::Folded { .. } => u64::from(self.progress.folded),
             EventBody::Queued { ahead } => u64::from(*ahead),
             _ => 0,

@@ -15,20 +15,14 @@ mod request;
 pub use assignment::{Assignment, FoldAssignment, PlanAssignment, SegmentAssignment};
 pub use broadcast::{Cancel, Challenge};
 pub use codec::{
-    CONTENT_TYPE, CodecError, JSON, MESSAGE_PACK, Message, SCHEMA_VERSION, Version, decode,
-    decode_as, encode, encode_json,
+    CONTENT_TYPE, CodecError, JSON, MESSAGE_PACK, Message, SCHEMA_VERSION, Version, decode, decode_as, encode, encode_json,
 };
 pub use event::{Event, EventBody, Progress};
 pub use job::{ExecutionSummary, JobRecord, JobState, SegmentRecord, Timings};
 pub use object::{ObjectKey, ObjectRef, ObjectScope};
 pub use presence::{Load, ProgramEntry, ProgramKeys, Versions, WorkerPresence, WorkerState};
-pub use report::{
-    Contribution, Executed, Failed, Failure, FailureKind, Final, Folded, Planned, Proof, Report,
-    SetupDone,
-};
-pub use request::{
-    JobParams, JobRequest, MAX_LOG_SEGMENT_STEPS, MIN_LOG_SEGMENT_STEPS, RequestError,
-};
+pub use report::{Contribution, Executed, Failed, Failure, FailureKind, Final, Folded, Planned, Proof, Report, SetupDone};
+pub use request::{JobParams, JobRequest, MAX_LOG_SEGMENT_STEPS, MIN_LOG_SEGMENT_STEPS, RequestError};
 
 pub use serde_bytes::ByteBuf;
 
@@ -36,9 +30,7 @@ pub use serde_bytes::ByteBuf;
 pub fn unix_ms() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| {
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-        })
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -38,10 +38,7 @@ pub struct ObjectKey {
 impl ObjectKey {
     /// The key of a program's ELF.
     pub const fn program(id: ProgramId) -> Self {
-        Self {
-            scope: ObjectScope::Program,
-            digest: id,
-        }
+        Self { scope: ObjectScope::Program, digest: id }
     }
 }
 
@@ -80,12 +77,7 @@ impl FromStr for ObjectKey {
                 ));
             }
         };
-        Ok(Self {
-            scope,
-            digest: digest
-                .parse()
-                .map_err(|error: crate::ids::InvalidId| error.to_string())?,
-        })
+        Ok(Self { scope, digest: digest.parse().map_err(|error: crate::ids::InvalidId| error.to_string())? })
     }
 }
 

@@ -215,13 +215,7 @@ pub struct Failure {
 impl Failure {
     /// A failure found outside any phase.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            worker: None,
-            phase: None,
-            segment: None,
-        }
+        Self { kind, message: message.into(), worker: None, phase: None, segment: None }
     }
 }
 
@@ -336,9 +330,7 @@ impl Report {
     /// The message id. It names the worker: the same result from two workers is two messages, for the first may turn
     /// out invalid; the coordinator commits one of them.
     pub fn message_id(&self) -> String {
-        let worker = self
-            .worker()
-            .map_or_else(|| "none".to_owned(), |id| id.to_string());
+        let worker = self.worker().map_or_else(|| "none".to_owned(), |id| id.to_string());
         let attempt = match self {
             Self::Contribution(message) => u64::from(message.attempt),
             Self::Proof(message) => u64::from(message.attempt),
@@ -347,11 +339,6 @@ impl Report {
             Self::Final(message) => message.epoch,
             Self::Setup(_) | Self::Planned(_) | Self::Executed(_) => 0,
         };
-        format!(
-            "report.{}.{}.{}.{worker}.{attempt}",
-            self.job(),
-            self.phase(),
-            self.n()
-        )
+        format!("report.{}.{}.{}.{worker}.{attempt}", self.job(), self.phase(), self.n())
     }
 }

@@ -75,13 +75,7 @@ impl JobRequest {
     /// # Errors
     /// [`RequestError`] naming the field and its range.
     pub fn validate(&self) -> Result<(), RequestError> {
-        let out_of_range = |field, value, expected: String| {
-            Err(RequestError::OutOfRange {
-                field,
-                value,
-                expected,
-            })
-        };
+        let out_of_range = |field, value, expected: String| Err(RequestError::OutOfRange { field, value, expected });
         if let Some(log) = self.params.log_segment_steps
             && !(MIN_LOG_SEGMENT_STEPS..=MAX_LOG_SEGMENT_STEPS).contains(&log)
         {
@@ -95,9 +89,7 @@ impl JobRequest {
             return out_of_range("params.timeout_seconds", 0, "at least 1".to_owned());
         }
         match &self.input {
-            Some(input) if input.key.scope != ObjectScope::Input => Err(RequestError::Input {
-                key: input.key.to_string(),
-            }),
+            Some(input) if input.key.scope != ObjectScope::Input => Err(RequestError::Input { key: input.key.to_string() }),
             _ => Ok(()),
         }
     }

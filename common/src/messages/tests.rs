@@ -7,17 +7,8 @@ fn request() -> JobRequest {
         v: Version::default(),
         job: JobId::random(),
         program,
-        input: Some(ObjectRef {
-            key: ObjectKey {
-                scope: ObjectScope::Input,
-                digest: Digest::of(b"in"),
-            },
-            size: 2,
-        }),
-        params: JobParams {
-            max_steps: Some(5),
-            ..JobParams::default()
-        },
+        input: Some(ObjectRef { key: ObjectKey { scope: ObjectScope::Input, digest: Digest::of(b"in") }, size: 2 }),
+        params: JobParams { max_steps: Some(5), ..JobParams::default() },
         client: "test".to_owned(),
     }
 }
@@ -25,19 +16,10 @@ fn request() -> JobRequest {
 #[test]
 fn requests_cross_in_both_encodings() {
     let request = request();
-    assert_eq!(
-        decode_as::<JobRequest>(None, &encode(&request).unwrap()).unwrap(),
-        request
-    );
+    assert_eq!(decode_as::<JobRequest>(None, &encode(&request).unwrap()).unwrap(), request);
     let json = encode_json(&request).unwrap();
-    assert_eq!(
-        decode_as::<JobRequest>(Some("application/json; charset=utf-8"), &json).unwrap(),
-        request
-    );
-    let by_hand = format!(
-        r#"{{"job":"{}","program":"{}"}}"#,
-        request.job, request.program
-    );
+    assert_eq!(decode_as::<JobRequest>(Some("application/json; charset=utf-8"), &json).unwrap(), request);
+    let by_hand = format!(r#"{{"job":"{}","program":"{}"}}"#, request.job, request.program);
     let read: JobRequest = decode_as(Some(JSON), by_hand.as_bytes()).unwrap();
     assert_eq!((read.input, read.params), (None, JobParams::default()));
 }
@@ -48,72 +30,41 @@ fn events_cross_with_their_bytes() {
         v: Version::default(),
         job: JobId::random(),
         at_ms: unix_ms(),
-        progress: Progress {
-            segments: Some(3),
-            ..Progress::default()
-        },
+        progress: Progress { segments: Some(3), ..Progress::default() },
         body: EventBody::Executed {
-            summary: ExecutionSummary {
-                outputs: ByteBuf::from(vec![0, 255, 7]),
-                ..ExecutionSummary::default()
-            },
+            summary: ExecutionSummary { outputs: ByteBuf::from(vec![0, 255, 7]), ..ExecutionSummary::default() },
         },
     };
     assert_eq!(decode::<Event>(&encode(&event).unwrap()).unwrap(), event);
-    let empty = Event {
-        body: EventBody::Accepted {},
-        ..event
-    };
+    let empty = Event { body: EventBody::Accepted {}, ..event };
     assert_eq!(decode::<Event>(&encode(&empty).unwrap()).unwrap(), empty);
 }
 
 #[test]
 fn a_newer_version_is_refused_by_name() {
-    let newer =
-        rmp_serde::to_vec_named(&serde_json::json!({"job": 17, "shape": "unknown", "v": 2}))
-            .unwrap();
+    let newer = rmp_serde::to_vec_named(&serde_json::json!({"job": 17, "shape": "unknown", "v": 2})).unwrap();
     let error = decode::<Challenge>(&newer).unwrap_err();
-    assert!(
-        matches!(error, CodecError::Newer { found: 2, .. }),
-        "{error}"
-    );
-    assert!(
-        error
-            .to_string()
-            .contains("challenge has schema version 2, newer than 1"),
-        "{error}"
-    );
+    assert!(matches!(error, CodecError::Newer { found: 2, .. }), "{error}");
+    assert!(error.to_string().contains("challenge has schema version 2, newer than 1"), "{error}");
 }
 
 #[test]
 fn errors_say_what_is_allowed() {
-    let text = |json: &str| {
-        decode_as::<JobRequest>(Some(JSON), json.as_bytes())
-            .unwrap_err()
-            .to_string()
-    };
+    let text = |json: &str| decode_as::<JobRequest>(Some(JSON), json.as_bytes()).unwrap_err().to_string();
     let good = encode_json(&request()).unwrap();
     let mut value: serde_json::Value = serde_json::from_slice(&good).unwrap();
     value["inptu"] = 1.into();
     let error = text(&value.to_string());
-    assert!(
-        error.contains("inptu") && error.contains("`input`"),
-        "{error}"
-    );
+    assert!(error.contains("inptu") && error.contains("`input`"), "{error}");
     let error = text("{}");
     assert!(error.contains("job"), "{error}");
-    let error = decode_as::<JobRequest>(Some("text/html"), &good)
-        .unwrap_err()
-        .to_string();
+    let error = decode_as::<JobRequest>(Some("text/html"), &good).unwrap_err().to_string();
     assert!(error.contains(JSON), "{error}");
 
     let mut request = request();
     request.params.log_segment_steps = Some(40);
     let error = request.validate().unwrap_err().to_string();
-    assert!(
-        error.contains("log_segment_steps") && error.contains("10 to 24"),
-        "{error}"
-    );
+    assert!(error.contains("log_segment_steps") && error.contains("10 to 24"), "{error}");
 }
 
 #[test]

@@ -10,9 +10,7 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::object_store::{
-    Config, InfoErrorKind, ObjectInfo, ObjectOptions, ObjectStore as NatsBucket,
-};
+use async_nats::jetstream::object_store::{Config, InfoErrorKind, ObjectInfo, ObjectOptions, ObjectStore as NatsBucket};
 use async_nats::jetstream::stream::{DirectGetErrorKind, StorageType, Stream};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -20,9 +18,8 @@ use futures::stream::{self, BoxStream, FuturesOrdered};
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
-    Attributes, CopyOptions, Error, Extensions, GetOptions, GetResult, GetResultPayload,
-    ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions,
-    PutPayload, PutResult, Result,
+    Attributes, CopyOptions, Error, Extensions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -65,12 +62,8 @@ impl JetStreamStore {
     /// [`BusError`] when it can be neither opened nor created.
     pub async fn open(bus: &Bus) -> std::result::Result<Self, BusError> {
         let name = bus.prefix().objects_bucket();
-        let config = Config {
-            bucket: name.clone(),
-            storage: StorageType::File,
-            num_replicas: bus.config().replicas,
-            ..Config::default()
-        };
+        let config =
+            Config { bucket: name.clone(), storage: StorageType::File, num_replicas: bus.config().replicas, ..Config::default() };
         let action = format!("opening object bucket {name}");
         let context = bus.jetstream();
         let bucket = match context.get_object_store(&name).await {
@@ -78,12 +71,7 @@ impl JetStreamStore {
             Err(_) => retried(bus, &action, || context.create_object_store(config.clone())).await?,
         };
         let stream = retried(bus, &action, || context.get_stream(format!("OBJ_{name}"))).await?;
-        Ok(Self {
-            bus: bus.clone(),
-            name,
-            bucket,
-            stream,
-        })
+        Ok(Self { bus: bus.clone(), name, bucket, stream })
     }
 
     async fn info(&self, location: &Path) -> Result<ObjectInfo> {
@@ -109,13 +97,8 @@ impl JetStreamStore {
         for start in (0..all.len()).step_by(CHUNK) {
             let chunk = all.slice(start..(start + CHUNK).min(all.len()));
             // With an id, for the server may have stored a chunk whose ack was lost.
-            let message = PublishMessage::build()
-                .payload(chunk)
-                .message_id(format!("{subject}.{sent}"));
-            let ack = context
-                .send_publish(subject.to_owned(), message)
-                .await
-                .map_err(generic)?;
+            let message = PublishMessage::build().payload(chunk).message_id(format!("{subject}.{sent}"));
+            let ack = context.send_publish(subject.to_owned(), message).await.map_err(generic)?;
             acks.push_back(async move { ack.await });
             sent += 1;
             if acks.len() >= IN_FLIGHT {
@@ -131,22 +114,13 @@ impl JetStreamStore {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Rollup", "sub");
         let payload = serde_json::to_vec(info).map_err(generic)?;
-        let ack = self
-            .bus
-            .jetstream()
-            .publish_with_headers(subject, headers, payload.into())
-            .await
-            .map_err(generic)?;
+        let ack = self.bus.jetstream().publish_with_headers(subject, headers, payload.into()).await.map_err(generic)?;
         ack.await.map_err(generic)?;
         Ok(())
     }
 
     async fn drop_chunks(&self, id: &str) -> Result<()> {
-        self.stream
-            .purge()
-            .filter(self.chunk_subject(id))
-            .await
-            .map_err(generic)?;
+        self.stream.purge().filter(self.chunk_subject(id)).await.map_err(generic)?;
         Ok(())
     }
 
@@ -156,18 +130,12 @@ impl JetStreamStore {
         let mut buffer = BytesMut::with_capacity(info.size);
         let mut sequence = 1;
         for index in 0..info.chunks {
-            let found = self
-                .stream
-                .direct_get_next_for_subject(subject.as_str(), Some(sequence))
-                .await;
+            let found = self.stream.direct_get_next_for_subject(subject.as_str(), Some(sequence)).await;
             let chunk = match found {
                 Ok(chunk) => chunk,
                 Err(error) if error.kind() == DirectGetErrorKind::NotFound => {
                     // Replaced or deleted while it was read, or a replica that lags behind: worth another attempt.
-                    return Err(generic(format!(
-                        "chunk {index} of {} of {location} is missing",
-                        info.chunks
-                    )));
+                    return Err(generic(format!("chunk {index} of {} of {location} is missing", info.chunks)));
                 }
                 Err(error) => return Err(generic(error)),
             };
@@ -204,23 +172,13 @@ impl JetStreamStore {
     }
 
     async fn list_all(&self, prefix: Option<Path>) -> Result<Vec<ObjectMeta>> {
-        let infos: Vec<ObjectInfo> = self
-            .bucket
-            .list()
-            .await
-            .map_err(generic)?
-            .try_collect()
-            .await
-            .map_err(generic)?;
+        let infos: Vec<ObjectInfo> = self.bucket.list().await.map_err(generic)?.try_collect().await.map_err(generic)?;
         let mut metas = Vec::new();
         for info in infos {
             let location = Path::parse(&info.name)?;
             // By whole path segments, and a prefix is not in itself: what the trait asks for.
-            let inside = prefix.as_ref().is_none_or(|prefix| {
-                location
-                    .prefix_match(prefix)
-                    .is_some_and(|mut rest| rest.next().is_some())
-            });
+            let inside =
+                prefix.as_ref().is_none_or(|prefix| location.prefix_match(prefix).is_some_and(|mut rest| rest.next().is_some()));
             if inside {
                 metas.push(Self::meta(location, &info));
             }
@@ -232,12 +190,7 @@ impl JetStreamStore {
 
 #[async_trait]
 impl ObjectStore for JetStreamStore {
-    async fn put_opts(
-        &self,
-        location: &Path,
-        payload: PutPayload,
-        opts: PutOptions,
-    ) -> Result<PutResult> {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         if !matches!(opts.mode, PutMode::Overwrite) {
             return Err(not_supported("conditional put"));
         }
@@ -264,10 +217,7 @@ impl ObjectStore for JetStreamStore {
                 description: None,
                 metadata: std::collections::HashMap::new(),
                 headers: None,
-                options: Some(ObjectOptions {
-                    link: None,
-                    max_chunk_size: Some(CHUNK),
-                }),
+                options: Some(ObjectOptions { link: None, max_chunk_size: Some(CHUNK) }),
                 bucket: self.name.clone(),
                 nuid: id.clone(),
                 size,
@@ -289,18 +239,10 @@ impl ObjectStore for JetStreamStore {
         if let Some(former) = former {
             self.drop_chunks(&former.nuid).await?;
         }
-        Ok(PutResult {
-            e_tag: Some(id),
-            version: None,
-            extensions: Extensions::default(),
-        })
+        Ok(PutResult { e_tag: Some(id), version: None, extensions: Extensions::default() })
     }
 
-    async fn put_multipart_opts(
-        &self,
-        _location: &Path,
-        _opts: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(&self, _location: &Path, _opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         Err(not_supported("multipart put"))
     }
 
@@ -313,17 +255,9 @@ impl ObjectStore for JetStreamStore {
             Some(range) => range.as_range(meta.size).map_err(generic)?,
         };
         // A range is cut from the whole: chunks are found one after the other, and our objects are read whole anyway.
-        let bytes = if options.head {
-            Bytes::new()
-        } else {
-            self.read(location, &info).await?
-        };
+        let bytes = if options.head { Bytes::new() } else { self.read(location, &info).await? };
         if !options.head && bytes.len() as u64 != meta.size {
-            return Err(generic(format!(
-                "{location} has {} bytes of {}",
-                bytes.len(),
-                meta.size
-            )));
+            return Err(generic(format!("{location} has {} bytes of {}", bytes.len(), meta.size)));
         }
         let slice = match (usize::try_from(range.start), usize::try_from(range.end)) {
             (Ok(start), Ok(end)) if !options.head => bytes.slice(start..end),
@@ -338,10 +272,7 @@ impl ObjectStore for JetStreamStore {
         })
     }
 
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         let store = self.clone();
         locations
             .map(move |location| {
@@ -381,11 +312,7 @@ impl ObjectStore for JetStreamStore {
                 objects.push(meta);
             }
         }
-        Ok(ListResult {
-            common_prefixes: common_prefixes.into_iter().collect(),
-            objects,
-            extensions: Extensions::default(),
-        })
+        Ok(ListResult { common_prefixes: common_prefixes.into_iter().collect(), objects, extensions: Extensions::default() })
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
@@ -394,30 +321,21 @@ impl ObjectStore for JetStreamStore {
         }
         let info = self.info(from).await?;
         let bytes = self.read(from, &info).await?;
-        self.put_opts(to, bytes.into(), PutOptions::default())
-            .await?;
+        self.put_opts(to, bytes.into(), PutOptions::default()).await?;
         Ok(())
     }
 }
 
 fn generic(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::Generic {
-        store: STORE,
-        source: source.into(),
-    }
+    Error::Generic { store: STORE, source: source.into() }
 }
 
 fn not_found(location: &Path) -> Error {
-    Error::NotFound {
-        path: location.to_string(),
-        source: "no such object in the bucket".into(),
-    }
+    Error::NotFound { path: location.to_string(), source: "no such object in the bucket".into() }
 }
 
 fn not_supported(operation: &str) -> Error {
-    Error::NotSupported {
-        source: format!("{operation} in a {STORE} bucket").into(),
-    }
+    Error::NotSupported { source: format!("{operation} in a {STORE} bucket").into() }
 }
 
 /// An object's name in a subject.
@@ -430,17 +348,10 @@ fn base64_url(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
-        let bits = group
-            .iter()
-            .fold(0u32, |bits, &byte| bits << 8 | u32::from(byte))
-            << (8 * (3 - group.len()));
+        let bits = group.iter().fold(0u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - group.len()));
         for digit in 0..4 {
             let value = (bits >> (18 - 6 * digit)) & 63;
-            text.push(if digit <= group.len() {
-                char::from(DIGITS[value as usize])
-            } else {
-                '='
-            });
+            text.push(if digit <= group.len() { char::from(DIGITS[value as usize]) } else { '=' });
         }
     }
     text
@@ -452,14 +363,9 @@ mod tests {
 
     #[test]
     fn base64_as_in_the_rfc() {
-        for (plain, coded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-        ] {
+        for (plain, coded) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE=")]
+        {
             assert_eq!(base64_url(plain.as_bytes()), coded);
         }
         assert_eq!(base64_url(&[0xfb, 0xff]), "-_8=");

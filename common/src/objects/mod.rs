@@ -66,9 +66,7 @@ impl std::fmt::Display for StoreUrl {
 #[derive(Debug, Error)]
 pub enum ObjectError {
     /// No store is known by this URL.
-    #[error(
-        "object store {0:?} is not known: expected jetstream (a bucket on NATS) or file:///directory"
-    )]
+    #[error("object store {0:?} is not known: expected jetstream (a bucket on NATS) or file:///directory")]
     Url(String),
     /// The directory cannot be used.
     #[error("object store directory {path}: {reason}")]
@@ -119,15 +117,9 @@ impl Objects {
         Ok(match url {
             StoreUrl::JetStream => Self::over(Arc::new(JetStreamStore::open(bus).await?)),
             StoreUrl::Directory(path) => {
-                let fail = |reason: String| ObjectError::Directory {
-                    path: path.display().to_string(),
-                    reason,
-                };
-                tokio::fs::create_dir_all(path)
-                    .await
-                    .map_err(|error| fail(error.to_string()))?;
-                let store = LocalFileSystem::new_with_prefix(path)
-                    .map_err(|error| fail(error.to_string()))?;
+                let fail = |reason: String| ObjectError::Directory { path: path.display().to_string(), reason };
+                tokio::fs::create_dir_all(path).await.map_err(|error| fail(error.to_string()))?;
+                let store = LocalFileSystem::new_with_prefix(path).map_err(|error| fail(error.to_string()))?;
                 Self::over(Arc::new(store.with_fsync(true)))
             }
         })
@@ -143,14 +135,8 @@ impl Objects {
     /// # Errors
     /// [`ObjectError::Store`] when the backend fails.
     pub async fn put(&self, scope: ObjectScope, bytes: Bytes) -> Result<ObjectRef, ObjectError> {
-        let key = ObjectKey {
-            scope,
-            digest: digest_of(&bytes).await,
-        };
-        let object = ObjectRef {
-            key,
-            size: bytes.len() as u64,
-        };
+        let key = ObjectKey { scope, digest: digest_of(&bytes).await };
+        let object = ObjectRef { key, size: bytes.len() as u64 };
         if self.head(key).await? == Some(object) {
             return Ok(object);
         }
@@ -174,11 +160,7 @@ impl Objects {
                 return Ok(bytes);
             }
             if !read_again {
-                return Err(ObjectError::Digest {
-                    key,
-                    bytes: bytes.len(),
-                    found,
-                });
+                return Err(ObjectError::Digest { key, bytes: bytes.len(), found });
             }
             tracing::warn!(%key, %found, bytes = bytes.len(), "digest mismatch; reading again");
             read_again = false;
@@ -200,10 +182,7 @@ impl Objects {
     pub async fn head(&self, key: ObjectKey) -> Result<Option<ObjectRef>, ObjectError> {
         let path = path_of(key);
         match attempts(key, || self.store.head(&path)).await {
-            Ok(meta) => Ok(Some(ObjectRef {
-                key,
-                size: meta.size,
-            })),
+            Ok(meta) => Ok(Some(ObjectRef { key, size: meta.size })),
             Err(ObjectError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
         }
@@ -228,10 +207,7 @@ impl Objects {
     /// [`ObjectError::Store`] when the backend fails; what was deleted stays so, and calling again goes on.
     pub async fn delete_job(&self, job: JobId) -> Result<u64, ObjectError> {
         let prefix = Path::from(format!("job/{job}"));
-        let fail = |error: object_store::Error| ObjectError::Store {
-            key: prefix.to_string(),
-            reason: error.to_string(),
-        };
+        let fail = |error: object_store::Error| ObjectError::Store { key: prefix.to_string(), reason: error.to_string() };
         let mut found = self.store.list(Some(&prefix));
         let mut paths = Vec::new();
         while let Some(meta) = found.next().await {
@@ -275,10 +251,7 @@ where
             Ok(value) => return Ok(value),
             Err(object_store::Error::NotFound { .. }) => return Err(ObjectError::NotFound(key)),
             Err(error) if left == 0 => {
-                return Err(ObjectError::Store {
-                    key: key.to_string(),
-                    reason: crate::bus::chain(&error),
-                });
+                return Err(ObjectError::Store { key: key.to_string(), reason: crate::bus::chain(&error) });
             }
             Err(error) => {
                 tracing::debug!(%key, error = crate::bus::chain(&error), "object store failed; trying again")
@@ -287,10 +260,7 @@ where
         tokio::time::sleep(pause).await;
         pause *= 2;
     }
-    Err(ObjectError::Store {
-        key: key.to_string(),
-        reason: "no attempt was made".to_owned(),
-    })
+    Err(ObjectError::Store { key: key.to_string(), reason: "no attempt was made".to_owned() })
 }
 
 #[cfg(test)]
@@ -299,15 +269,9 @@ mod tests {
 
     #[test]
     fn store_urls() {
-        assert_eq!(
-            "jetstream".parse::<StoreUrl>().unwrap(),
-            StoreUrl::JetStream
-        );
+        assert_eq!("jetstream".parse::<StoreUrl>().unwrap(), StoreUrl::JetStream);
         let directory: StoreUrl = "file:///tmp/with space".parse().unwrap();
-        assert_eq!(
-            directory,
-            StoreUrl::Directory(PathBuf::from("/tmp/with space"))
-        );
+        assert_eq!(directory, StoreUrl::Directory(PathBuf::from("/tmp/with space")));
         let error = "s3://bucket".parse::<StoreUrl>().unwrap_err().to_string();
         assert!(error.contains("file:///directory"), "{error}");
         assert!("file://relative".parse::<StoreUrl>().is_err());
