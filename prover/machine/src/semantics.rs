@@ -24,7 +24,7 @@ pub(crate) fn compute(op: Op, b: u64, c: u64) -> u64 {
         Op::Slt => u64::from((b as i64) < c as i64),
         Op::Sltu => u64::from(b < c),
         Op::Mul => b.wrapping_mul(c),
-        Op::Mulhu => (u128::from(b) * u128::from(c) >> 64) as u64,
+        Op::Mulhu => ((u128::from(b) * u128::from(c)) >> 64) as u64,
         _ => 0,
     }
 }

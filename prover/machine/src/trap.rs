@@ -90,7 +90,7 @@ pub(crate) fn explain(
         },
     };
     let half = |pc: u32| (peek(pc) >> (pc % 8 * 8)) as u16;
-    let instruction = (pc % 2 == 0).then(|| match half(pc) {
+    let instruction = pc.is_multiple_of(2).then(|| match half(pc) {
         low if low & 3 == 3 => u32::from(half(pc.wrapping_add(2))) << 16 | u32::from(low),
         low => low.into(),
     });

@@ -1,5 +1,6 @@
 //! A prover may choose every `Advice` and may take `alt_pc` of a load or store without need. Neither may change what a
 //! program does: these tests run rows as such a prover would.
+#![allow(clippy::precedence, reason = "fields of instructions")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Every instruction against the reference machine, through translation, execution, segments and replay.
+#![allow(clippy::precedence, reason = "fields of instructions")]
 
 mod common;
 mod reference;

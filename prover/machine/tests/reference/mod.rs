@@ -1,6 +1,8 @@
 //! A second RV64IMAC machine, written from the RISC-V manual with wide arithmetic and without looking at the crate's
 //! decoder, translation or executor. Slow and plain.
 
+#![allow(clippy::precedence, reason = "the manual's bit fields are long enough without parentheses")]
+
 use std::collections::BTreeMap;
 
 const RAM: std::ops::Range<i128> = 0xa000_0000..0xc000_0000;
