@@ -198,11 +198,11 @@ impl Puller {
         let Some(mut waiting) = self.waiting.take() else {
             return;
         };
-        // After the unsubscription the server drops the request; what is already on its way still arrives here.
-        if waiting.inbox.unsubscribe_after(0).await.is_err() {
+        // The server forgets the request with its inbox; what is already on its way still arrives, and then the end.
+        if waiting.inbox.drain().await.is_err() {
             return;
         }
-        while let Ok(Some(message)) = tokio::time::timeout(Duration::from_millis(50), waiting.inbox.next()).await {
+        while let Ok(Some(message)) = tokio::time::timeout(ANSWER, waiting.inbox.next()).await {
             if message.status.is_none() {
                 let delivery = self.delivery(message);
                 if let Err(error) = delivery.nak(None).await {

@@ -123,7 +123,7 @@ impl NatsServer {
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             if self.port == 0 {
-                self.port = read_port(&directory, process.id()).unwrap_or(0);
+                self.port = read_port(&directory, &self.binary, process.id()).unwrap_or(0);
             }
             if self.port != 0 && TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
                 self.process = Some(process);
@@ -159,8 +159,10 @@ impl Drop for NatsServer {
 }
 
 /// The port the server has chosen, from the file it writes.
-fn read_port(directory: &Path, pid: u32) -> Option<u16> {
-    let text = fs::read_to_string(directory.join(format!("nats-server_{pid}.ports"))).ok()?;
+fn read_port(directory: &Path, binary: &Path, pid: u32) -> Option<u16> {
+    // The file bears the name the server was started by.
+    let name = binary.file_name()?.to_str()?;
+    let text = fs::read_to_string(directory.join(format!("{name}_{pid}.ports"))).ok()?;
     let ports: serde_json::Value = serde_json::from_str(&text).ok()?;
     ports["nats"][0].as_str()?.rsplit(':').next()?.parse().ok()
 }

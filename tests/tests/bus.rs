@@ -390,7 +390,9 @@ async fn objects_in_a_directory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn work_goes_on_after_the_server_was_killed() {
     let mut server = NatsServer::start().unwrap();
-    let bus = connect(&server).await;
+    // As in production: the outage is shorter than ack_wait, so what is held stays held.
+    let bus = Bus::connect(BusConfig { ack_wait: Duration::from_secs(30), ..config(&server) }).await.unwrap();
+    bus.prepare().await.unwrap();
     let job = JobId::random();
     bus.publish_event(&event(job, EventBody::Accepted {})).await.unwrap();
     let objects = Objects::open(&StoreUrl::JetStream, &bus).await.unwrap();
