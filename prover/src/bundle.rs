@@ -113,6 +113,9 @@ impl Node {
         for pair in self.segments.windows(2) {
             neighbours(&pair[0].contribution, &pair[1].contribution)?;
         }
+        for ProvenSegment { contribution, .. } in &self.segments {
+            let _checked: Contribution = Contribution::from_bytes(contribution.index, &contribution.to_bytes())?;
+        }
         let mut sum = Challenge::ZERO;
         for ProvenSegment { contribution, proof } in &self.segments {
             sum += verifier

@@ -1,5 +1,5 @@
 use p3_field::PrimeCharacteristicRing;
-use zisk_machine::memory_map::{INPUT_START, RAM_START, REGISTER_WORD, REGISTERS};
+use zisk_machine::memory_map::{INPUT_START, RAM_END, RAM_START, REGISTER_WORD, REGISTERS, ROM_START};
 
 use super::columns::LedgerColumns;
 use crate::stark::table::{Bus, Columns, Table, TableBuilder};
@@ -10,6 +10,8 @@ pub struct Ledger;
 
 /// log2 of the number of words in the input area and in RAM.
 const LOG_AREA_WORDS: u32 = 26;
+/// log2 of the number of words where an image can be: code, constants and RAM.
+const LOG_IMAGE_WORDS: u32 = (RAM_END - ROM_START).trailing_zeros() - 3;
 
 impl Table for Ledger {
     fn name(&self) -> &'static str {
@@ -31,17 +33,21 @@ impl Table for Ledger {
         b.send(Bus::LedgerChain, real.clone(), &[word.clone()]);
         increasing(b, &real, prev_word, word, gap_hi);
 
-        // The word lies in its area, so it is below 2^29 + 64. Words of the image are those the image sends.
-        let start = is_input.clone() * F::from_u32(INPUT_START / 8)
+        // The word lies in its area, so it is below 2^29 + 64. This must hold row by row, for the image's words too: if only the
+        // global bus held them, a word elsewhere could be listed as often as the field has elements, which cancels, and the
+        // chain could pass over it from the highest words to the lowest again.
+        let start = is_image.clone() * F::from_u32(ROM_START / 8)
+            + is_input.clone() * F::from_u32(INPUT_START / 8)
             + is_ram.clone() * F::from_u32(RAM_START / 8)
             + is_register.clone() * F::from_u32(REGISTER_WORD);
-        let in_area = is_input.clone() + is_ram.clone() + is_register.clone();
         let offset_lo = word.clone() - start - offset_hi.clone() * F::from_u32(1 << 16);
-        b.send(Bus::Range16, in_area.clone(), &[offset_lo.clone()]);
-        b.send(Bus::Range16, in_area.clone(), &[offset_hi.clone()]);
-        b.send(Bus::Range16, in_area.clone(), &[offset_hi.clone() * F::from_u32(1 << (32 - LOG_AREA_WORDS))]);
+        b.send(Bus::Range16, real.clone(), &[offset_lo.clone()]);
+        b.send(Bus::Range16, real.clone(), &[offset_hi.clone()]);
+        let plain = is_input.clone() + is_ram.clone();
+        b.send(Bus::Range16, plain, &[offset_hi.clone() * F::from_u32(1 << (32 - LOG_AREA_WORDS))]);
+        b.send(Bus::Range16, is_image.clone(), &[offset_hi.clone() * F::from_u32(1 << (32 - LOG_IMAGE_WORDS))]);
         b.send(Bus::Range16, is_register.clone(), &[offset_lo * F::from_u32((1 << 16) / REGISTERS as u32)]);
-        b.assert_zero((is_image.clone() + is_register.clone()) * offset_hi.clone());
+        b.assert_zero(is_register.clone() * offset_hi.clone());
 
         // Initial values: of the image; of the input, any limbs of 16 bits; else 0.
         let image = [word.clone(), initial[0].clone(), initial[1].clone(), initial[2].clone(), initial[3].clone()];
@@ -65,3 +71,5 @@ impl Table for Ledger {
         b.send(Bus::Public, is_public.clone(), &public);
     }
 }
+
+const _: () = assert!((RAM_END - ROM_START).is_power_of_two());

@@ -19,7 +19,7 @@ columns! {
         pub word: T,
         /// High part of (word - prev_word - 1), 14 bits.
         pub gap_hi: T,
-        /// High part of (word - start of its area), 10 bits; 0 for words of the image. The low 16 bits are looked up as an expression.
+        /// High part of (word - start of its area), 10 bits, 11 for words of the image; the low 16 bits are looked up as an expression.
         pub offset_hi: T,
         /// Value at the start of the job.
         pub initial: [T; 4],

@@ -1,6 +1,6 @@
 use p3_field::PrimeCharacteristicRing;
 use p3_matrix::dense::RowMajorMatrix;
-use zisk_machine::memory_map::{INPUT_END, INPUT_START, RAM_START, REGISTER_WORD};
+use zisk_machine::memory_map::{INPUT_END, INPUT_START, RAM_START, REGISTER_WORD, ROM_START};
 use zisk_machine::segment::LedgerEntry;
 
 use super::columns::LedgerColumns;
@@ -15,7 +15,7 @@ pub fn trace(cursor: u32, slice: &[LedgerEntry]) -> RowMajorMatrix<F> {
         let entry = &slice[i];
         let previous = if i == 0 { cursor } else { slice[i - 1].word };
         let (kind, start) = if entry.image {
-            (&mut columns.is_image, entry.word)
+            (&mut columns.is_image, ROM_START / 8)
         } else if entry.word >= REGISTER_WORD {
             (&mut columns.is_register, REGISTER_WORD)
         } else if (INPUT_START / 8..INPUT_END / 8).contains(&entry.word) {
