@@ -10,9 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use zisk_common::election::Lease;
 use zisk_common::ids::JobId;
-use zisk_common::messages::{
-    Event, EventBody, Final, Folded, JobRecord, ObjectRef, ObjectScope, ProgramKeys, Report, Version,
-};
+use zisk_common::messages::{Event, EventBody, Final, Folded, JobRecord, ObjectRef, ObjectScope, ProgramKeys, Report, Version};
 use zisk_common::subjects::Phase;
 use zisk_protocol::PublicValues;
 
@@ -78,12 +76,7 @@ struct Aggregator<'a> {
 }
 
 impl<'a> Aggregator<'a> {
-    async fn new(
-        context: &'a Context,
-        candidacy: Candidacy,
-        epoch: u64,
-        cancel: &'a CancellationToken,
-    ) -> Result<Self, Problem> {
+    async fn new(context: &'a Context, candidacy: Candidacy, epoch: u64, cancel: &'a CancellationToken) -> Result<Self, Problem> {
         let began = Instant::now();
         let job = candidacy.job;
         let record = context.job_record(job).await?.ok_or(Problem::Unwanted)?;
@@ -155,13 +148,8 @@ impl<'a> Aggregator<'a> {
 
     /// Tells watchers; nothing waits for it and losing one costs nothing.
     fn report_progress(&self) {
-        let report = Folded {
-            v: Version::default(),
-            job: self.job,
-            worker: self.context.worker,
-            epoch: self.epoch,
-            folded: self.folded,
-        };
+        let report =
+            Folded { v: Version::default(), job: self.job, worker: self.context.worker, epoch: self.epoch, folded: self.folded };
         let bus = self.context.bus.clone();
         tokio::spawn(async move {
             if let Err(error) = bus.publish_report(&Report::Folded(report)).await {
@@ -197,10 +185,7 @@ async fn download(context: &Context, n: u32, node: ObjectRef) -> Result<(u32, Ve
 /// What the record says about the job: the number of segments and the public values.
 fn shape(record: &JobRecord) -> Result<(u32, PublicValues), Problem> {
     let execution = record.execution.as_ref().ok_or_else(|| Problem::Message("no execution is recorded".to_owned()))?;
-    let encoded = record
-        .public_values
-        .as_ref()
-        .ok_or_else(|| Problem::Message("no public values are recorded".to_owned()))?;
+    let encoded = record.public_values.as_ref().ok_or_else(|| Problem::Message("no public values are recorded".to_owned()))?;
     let public = rmp_serde::from_slice(encoded)
         .map_err(|error| Problem::Message(format!("the recorded public values do not decode: {error}")))?;
     Ok((execution.segments, public))

@@ -186,8 +186,7 @@ impl Inner {
         cancel: &CancellationToken,
     ) {
         let Some(kind) = problem.kind() else { return };
-        let failure =
-            Failure { kind, message: problem.to_string(), worker: Some(self.worker), phase: Some(phase), segment };
+        let failure = Failure { kind, message: problem.to_string(), worker: Some(self.worker), phase: Some(phase), segment };
         let report = Report::Failed(Failed { v: Version::default(), job, attempt, failure });
         if let Err(error) = self.report(report, cancel).await {
             debug!(%job, %error, "failure not reported");
@@ -210,12 +209,8 @@ impl Inner {
     pub async fn idle_workers(&self) -> Option<usize> {
         let kind = ConsumerKind::Assign(AssignmentKind::Segment);
         let stream = self.bus.prefix().stream(kind.stream());
-        let consumer = self
-            .bus
-            .jetstream()
-            .get_consumer_from_stream::<pull::Config, _, _>(kind.durable_name(), stream)
-            .await
-            .ok()?;
+        let consumer =
+            self.bus.jetstream().get_consumer_from_stream::<pull::Config, _, _>(kind.durable_name(), stream).await.ok()?;
         let info = consumer.cached_info();
         (info.num_pending == 0).then_some(info.num_waiting)
     }

@@ -24,9 +24,8 @@ async fn serve_metrics(config: &Config) -> anyhow::Result<()> {
     let Some(port) = config.metrics.port else { return Ok(()) };
     let host = config.metrics.host.parse().context("[metrics] host is not an IP address")?;
     let handle = telemetry::init_metrics()?;
-    let (address, serve) = telemetry::serve(SocketAddr::new(host, port), handle)
-        .await
-        .context("choose another port with --metrics-port")?;
+    let (address, serve) =
+        telemetry::serve(SocketAddr::new(host, port), handle).await.context("choose another port with --metrics-port")?;
     tracing::info!(%address, "serving /health and /metrics");
     tokio::spawn(serve);
     Ok(())

@@ -8,14 +8,12 @@ use futures::stream::{FuturesOrdered, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use zisk_common::messages::{
-    ByteBuf, Executed, ObjectScope, PlanAssignment, Planned, ProgramEntry, Report, SetupDone, Version,
-};
+use zisk_common::messages::{ByteBuf, Executed, ObjectScope, PlanAssignment, Planned, ProgramEntry, Report, SetupDone, Version};
 use zisk_common::subjects::{Phase, RequestKind};
 use zisk_prover::backend::{ExecuteOptions, Execution};
 
-use crate::context::Context;
 use crate::compute;
+use crate::context::Context;
 use crate::problem::Problem;
 use crate::programs::milliseconds_since;
 use crate::pull::Delivery;
@@ -52,11 +50,7 @@ pub async fn run(context: &Context, assignment: PlanAssignment, delivery: Delive
     }
 }
 
-async fn carry_out(
-    context: &Context,
-    assignment: &PlanAssignment,
-    cancel: &CancellationToken,
-) -> Result<(), Problem> {
+async fn carry_out(context: &Context, assignment: &PlanAssignment, cancel: &CancellationToken) -> Result<(), Problem> {
     let (entry, milliseconds) = context.programs.entry(context, assignment.program).await?;
     if assignment.goal == RequestKind::Setup {
         let report = SetupDone {

@@ -5,7 +5,6 @@ use zisk_common::messages::FailureKind;
 use zisk_common::objects::ObjectError;
 use zisk_prover::backend::BackendError;
 
-
 /// What stopped a piece of work.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
@@ -33,9 +32,7 @@ impl Problem {
             Self::Unwanted | Self::Backend(BackendError::Stopped) => None,
             Self::Backend(BackendError::Program(_)) => Some(FailureKind::Input),
             Self::Backend(BackendError::Trap(_)) => Some(FailureKind::Execution),
-            Self::Backend(
-                BackendError::Malformed { .. } | BackendError::Rejected(_) | BackendError::Internal(_),
-            )
+            Self::Backend(BackendError::Malformed { .. } | BackendError::Rejected(_) | BackendError::Internal(_))
             | Self::Bus(_)
             | Self::Object(_)
             | Self::Message(_) => Some(FailureKind::Internal),

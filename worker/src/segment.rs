@@ -10,8 +10,8 @@ use zisk_common::follow::Broadcast;
 use zisk_common::ids::{Digest, JobId};
 use zisk_common::messages::{ByteBuf, Contribution, ObjectScope, Proof, Report, SegmentAssignment, Version};
 use zisk_common::subjects::Phase;
-use zisk_prover::backend::Contributed;
 use zisk_protocol::GlobalChallenge;
+use zisk_prover::backend::Contributed;
 
 use crate::aggregate::Candidacy;
 use crate::compute;
@@ -118,13 +118,7 @@ pub enum Start {
 }
 
 /// Stage 2: proves, uploads, reports, and stands for election.
-pub async fn prove(
-    context: Context,
-    segment: Segment,
-    start: Start,
-    challenge: GlobalChallenge,
-    events: Events,
-) {
+pub async fn prove(context: Context, segment: Segment, start: Start, challenge: GlobalChallenge, events: Events) {
     let began = Instant::now();
     let computed = async {
         let program = context.programs.get(&context, &segment.assignment.keys).await?;
@@ -167,13 +161,7 @@ pub async fn prove(
 }
 
 /// Reports the failure, if it is one, and settles the assignment.
-async fn fail(
-    context: &Context,
-    segment: &Segment,
-    phase: Phase,
-    problem: Problem,
-    events: &Events,
-) {
+async fn fail(context: &Context, segment: &Segment, phase: Phase, problem: Problem, events: &Events) {
     if !segment.cancel.is_cancelled() {
         let (job, n, attempt) = (segment.job(), segment.n(), segment.attempt);
         warn!(%job, segment = n, attempt, phase = phase.as_str(), error = %problem, "segment failed");

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use zisk_common::bus::{Bus, BusConfig, BusError, ConnectError};
 use zisk_common::buckets::BucketError;
+use zisk_common::bus::{Bus, BusConfig, BusError, ConnectError};
 use zisk_common::config::ConfigError;
 use zisk_common::ids::WorkerId;
 use zisk_common::keep_alive::{KeepAlive, KeepAliveError};
@@ -19,6 +19,9 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::pull::{Pulling, Pulls};
 use crate::worker::{Event, Events, Worker};
+
+/// How long a stopping worker tries to remove its presence.
+const LEAVE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Why the worker did not start.
 #[derive(Debug, thiserror::Error)]
@@ -50,9 +53,7 @@ impl StartError {
             Self::Connect(error) | Self::KeepAlive(KeepAliveError::Connect(error)) => {
                 matches!(error, ConnectError::Unreachable { .. })
             }
-            Self::Bus(error) | Self::Bucket(BucketError::Bus(error)) | Self::Objects(ObjectError::Bus(error)) => {
-                error.transient
-            }
+            Self::Bus(error) | Self::Bucket(BucketError::Bus(error)) | Self::Objects(ObjectError::Bus(error)) => error.transient,
             _ => false,
         }
     }
@@ -132,15 +133,9 @@ async fn work(
 ) -> Result<(), StartError> {
     let Started { bus, keep_alive, objects, presence } = started;
     let limits = config.limits();
-    info!(
-        slots = limits.slots,
-        aside_mib = limits.aside_bytes >> 20,
-        backend = backend.version(),
-        "ready for assignments"
-    );
+    info!(slots = limits.slots, aside_mib = limits.aside_bytes >> 20, backend = backend.version(), "ready for assignments");
     let programs = config.proving.programs_cached;
-    let context =
-        Context::open(worker, bus.clone(), keep_alive.clone(), objects, backend, programs).await?;
+    let context = Context::open(worker, bus.clone(), keep_alive.clone(), objects, backend, programs).await?;
     let (events, received) = Events::channel();
     let (wanted, pulls) = watch::channel(Pulls::default());
     let (load, mut shown) = watch::channel(Load::default());
@@ -148,7 +143,7 @@ async fn work(
     let stop = CancellationToken::new();
     let pulling = Pulling {
         bus: bus.clone(),
-        keep_alive,
+        keep_alive: keep_alive.clone(),
         wanted: pulls,
         events: events.clone(),
         segments_open: context.segments_open(),
@@ -179,8 +174,12 @@ async fn work(
     let worker = Worker::new(context, limits, events, wanted, load);
     tokio::join!(worker.run(received, drain.clone(), config.shutdown_timeout()), show);
     stop.cancel();
-    presence.leave().await;
+    if tokio::time::timeout(LEAVE_TIMEOUT, presence.leave()).await.is_err() {
+        warn!("presence not removed; it expires");
+    }
     bus.flush().await;
+    // Until here: the thread that removes the presence ends with its last handle.
+    drop(keep_alive);
     info!("stopped");
     Ok(())
 }

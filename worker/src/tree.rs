@@ -65,9 +65,11 @@ impl<N> FoldTree<N> {
 
     /// Takes two neighbours that are both here, the lowest ones first.
     pub fn take_pair(&mut self) -> Option<Pair<N>> {
-        let left = self.nodes.keys().copied().find(|place| {
-            place.index % 2 == 0 && self.nodes.contains_key(&Place { index: place.index + 1, ..*place })
-        })?;
+        let left = self
+            .nodes
+            .keys()
+            .copied()
+            .find(|place| place.index % 2 == 0 && self.nodes.contains_key(&Place { index: place.index + 1, ..*place }))?;
         let right = Place { index: left.index + 1, ..left };
         let parent = Place { level: left.level + 1, index: left.index / 2 };
         Some(Pair { left: self.nodes.remove(&left)?, right: self.nodes.remove(&right)?, parent })

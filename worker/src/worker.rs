@@ -15,8 +15,8 @@ use zisk_common::election::Lease;
 use zisk_common::follow::Broadcast;
 use zisk_common::ids::JobId;
 use zisk_common::messages::{Challenge, FoldAssignment, Load, PlanAssignment, SegmentAssignment};
-use zisk_prover::backend::Contributed;
 use zisk_protocol::GlobalChallenge;
+use zisk_prover::backend::Contributed;
 
 use crate::aggregate::{self, Candidacy};
 use crate::context::Context;
@@ -108,13 +108,7 @@ pub struct Worker {
 
 impl Worker {
     /// A worker that holds nothing.
-    pub fn new(
-        context: Context,
-        limits: Limits,
-        events: Events,
-        pulls: watch::Sender<Pulls>,
-        load: watch::Sender<Load>,
-    ) -> Self {
+    pub fn new(context: Context, limits: Limits, events: Events, pulls: watch::Sender<Pulls>, load: watch::Sender<Load>) -> Self {
         Self {
             context,
             events,
@@ -134,12 +128,7 @@ impl Worker {
     }
 
     /// Works until `drain`, then finishes or gives back within `shutdown_timeout`.
-    pub async fn run(
-        mut self,
-        mut events: mpsc::UnboundedReceiver<Event>,
-        drain: CancellationToken,
-        shutdown_timeout: Duration,
-    ) {
+    pub async fn run(mut self, mut events: mpsc::UnboundedReceiver<Event>, drain: CancellationToken, shutdown_timeout: Duration) {
         let mut tick = tokio::time::interval(GIVE_BACK_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut deadline = None;
@@ -438,10 +427,7 @@ impl Worker {
     }
 
     fn is_done(&self) -> bool {
-        self.schedule.is_empty()
-            && self.finishing.is_empty()
-            && self.planning.is_empty()
-            && self.aggregating.is_empty()
+        self.schedule.is_empty() && self.finishing.is_empty() && self.planning.is_empty() && self.aggregating.is_empty()
     }
 
     /// Gives back whatever is left and waits until that is settled.
@@ -472,9 +458,7 @@ impl Worker {
     /// Forgets jobs this worker has nothing left to do for.
     fn forget_jobs(&mut self) {
         let ages: HashSet<u64> = self.held.keys().chain(self.finishing.keys()).map(|key| key.job).collect();
-        self.jobs.retain(|id, job| {
-            ages.contains(&job.age) || self.planning.contains(id) || self.aggregating.contains_key(id)
-        });
+        self.jobs.retain(|id, job| ages.contains(&job.age) || self.planning.contains(id) || self.aggregating.contains_key(id));
     }
 
     /// Publishes how much to pull and how busy this worker is.

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use zisk_protocol::{GlobalChallenge, OUTPUT_COUNT, PublicValues};
-use zisk_prover::backend::{
-    Backend, BackendError, Contributed, ExecuteOptions, Execution, LoadedProgram, Setup,
-};
+use zisk_prover::backend::{Backend, BackendError, Contributed, ExecuteOptions, Execution, LoadedProgram, Setup};
 
 /// What a fake program does; its "ELF" is [`MAGIC`] and this as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -156,8 +154,7 @@ impl LoadedProgram for FakeLoaded {
         self.calls.contribute.fetch_add(1, Ordering::Relaxed);
         let index: u32 = parse("segment", segment)?;
         std::thread::sleep(Duration::from_millis(self.program.work_ms));
-        let contributed =
-            FakeContributed { index, program: self.program.clone(), calls: self.calls.clone() };
+        let contributed = FakeContributed { index, program: self.program.clone(), calls: self.calls.clone() };
         Ok((json(&("contribution", index)), Box::new(contributed)))
     }
 }

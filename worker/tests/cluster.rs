@@ -1,0 +1,165 @@
+//! Workers on a real nats-server, with a prover and a coordinator made for the test.
+
+mod fake;
+mod stage;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use fake::FakeProgram;
+use stage::{Outcome, Stage};
+use zisk_common::messages::FailureKind;
+use zisk_common::subjects::RequestKind;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_worker_proves_more_segments_than_it_has_slots() {
+    let stage = Stage::start().await;
+    let worker = stage.worker("");
+    let outcome = stage.prove(&FakeProgram::new(8, 20), b"abc").await;
+    let Outcome::Completed { outputs, duplicates, .. } = outcome else { panic!("{outcome:?}") };
+    assert_eq!(outputs[0], 97 + 98 + 99);
+    assert_eq!(duplicates, 0);
+    assert_eq!(worker.calls.contribute.load(Ordering::Relaxed), 8);
+    assert_eq!(worker.calls.prove.load(Ordering::Relaxed), 8);
+    assert_eq!(worker.calls.fold.load(Ordering::Relaxed), 7);
+    worker.stop().await;
+    assert_eq!(stage.held_messages().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_dropped_is_computed_again() {
+    let stage = Stage::start().await;
+    let worker = stage.worker("[proving]\nmemory_gib = 1\nsegment_memory_gib = 1");
+    let program = FakeProgram { kept_bytes: 1 << 30, ..FakeProgram::new(5, 10) };
+    let outcome = stage.prove(&program, b"").await;
+    assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
+    // Once for the contribution, once more for the proof.
+    assert_eq!(worker.calls.contribute.load(Ordering::Relaxed), 10);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_derived_once() {
+    let stage = Stage::start().await;
+    let worker = stage.worker("");
+    let program = FakeProgram::new(2, 1);
+    for _ in 0..3 {
+        assert!(matches!(stage.prove(&program, b"").await, Outcome::Completed { .. }));
+    }
+    assert_eq!(worker.calls.setup.load(Ordering::Relaxed), 1);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_are_typed() {
+    let stage = Stage::start().await;
+    let worker = stage.worker("");
+    let trap = FakeProgram { trap: true, ..FakeProgram::new(3, 1) };
+    let outcome = stage.prove(&trap, b"").await;
+    let Outcome::Failed(failure) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(failure.kind, FailureKind::Execution);
+    assert!(failure.message.contains("pc 0x90000000"), "{failure}");
+
+    let outcome = stage.run(RequestKind::Prove, b"garbage", b"").await;
+    let Outcome::Failed(failure) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(failure.kind, FailureKind::Input);
+    assert_eq!(failure.message, "program refused: not a fake");
+
+    // The worker goes on.
+    assert!(matches!(stage.prove(&FakeProgram::new(2, 1), b"").await, Outcome::Completed { .. }));
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn executing_makes_no_segments() {
+    let stage = Stage::start().await;
+    let worker = stage.worker("");
+    let outcome = stage.run(RequestKind::Execute, &FakeProgram::new(4, 1).elf(), b"\x05").await;
+    let Outcome::Executed { segments, outputs } = outcome else { panic!("{outcome:?}") };
+    assert_eq!((segments, outputs[0]), (0, 5));
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_workers_share_and_the_idle_one_is_given_segments() {
+    let stage = Stage::start().await;
+    let first = stage.worker("");
+    // The first contributes everything before the second comes.
+    let second_later = async {
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        stage.worker("")
+    };
+    let program = FakeProgram::new(8, 600);
+    let elf = program.elf();
+    let (outcome, second) = tokio::join!(stage.run(RequestKind::Prove, &elf, b""), second_later);
+    assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
+    let proven = [&first, &second].map(|worker| worker.calls.prove.load(Ordering::Relaxed));
+    assert_eq!(proven.iter().sum::<u32>(), 8, "nothing proven twice: {proven:?}");
+    assert!(proven[1] >= 2, "{proven:?}");
+    first.stop().await;
+    second.stop().await;
+    assert_eq!(stage.held_messages().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_worker_gives_back_and_another_finishes() {
+    let stage = Stage::start().await;
+    let first = stage.worker("worker.shutdown_timeout_seconds = 1");
+    let stopping = async {
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        let began = std::time::Instant::now();
+        first.stop().await;
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        stage.worker("")
+    };
+    let elf = FakeProgram::new(6, 200).elf();
+    let (outcome, second) = tokio::join!(stage.run(RequestKind::Prove, &elf, b""), stopping);
+    assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_workers_job_is_finished_by_another() {
+    let stage = Stage::start().await;
+    let first = stage.worker("");
+    let dying = async {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        first.kill();
+        stage.worker("")
+    };
+    let elf = FakeProgram::new(6, 300).elf();
+    let (outcome, second) = tokio::join!(stage.run(RequestKind::Prove, &elf, b""), dying);
+    assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_nats_is_survived() {
+    let mut stage = Stage::start().await;
+    let worker = stage.worker("");
+    let elf = FakeProgram::new(6, 300).elf();
+    let job = stage.submit(RequestKind::Prove, &elf, b"").await;
+    let conducting = tokio::spawn(stage.conductor().conduct(job));
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    stage.restart_nats().await;
+    let outcome = conducting.await.unwrap();
+    assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelled_work_is_dropped() {
+    let stage = Stage::start().await;
+    let worker = stage.worker("");
+    let job = stage.submit(RequestKind::Prove, &FakeProgram::new(20, 300).elf(), b"").await;
+    let conducting = tokio::spawn(stage.conductor().conduct(job));
+    tokio::time::sleep(Duration::from_millis(1000)).await;
+    stage.cancel(job).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    conducting.abort();
+    let contributed = worker.calls.contribute.load(Ordering::Relaxed);
+    assert!(contributed < 8, "{contributed}");
+    // It serves the next job.
+    assert!(matches!(stage.prove(&FakeProgram::new(2, 1), b"").await, Outcome::Completed { .. }));
+    worker.stop().await;
+}
