@@ -12,7 +12,7 @@ use zisk_protocol::{Contribution, GlobalChallenge, MAX_SEGMENTS, PublicValues};
 
 use crate::backend::{Backend, BackendError, Contributed, ExecuteOptions, Execution, LoadedProgram, Setup};
 use crate::bundle::{FinalProof, Node, ProofError, ProvenSegment, decode, encode};
-use crate::keys::{FORMAT, KeyError, ProvingKey, VerifyingKey};
+use crate::keys::{FORMAT, KeyError, ProvingKey, VerifyingKey, check_parameters};
 use crate::segment::{Committed, MAX_STEPS, Verifier, contribute};
 use crate::stark::config::Parameters;
 
@@ -64,6 +64,7 @@ impl Backend for BuiltIn {
         if bytes.format != FORMAT {
             return Err(malformed("proving key")(format!("format {:?} instead of {FORMAT:?}", bytes.format)));
         }
+        check_parameters(&bytes.parameters).map_err(|e| malformed("proving key")(e.to_string()))?;
         let key = ProvingKey::new(bytes.program, bytes.parameters).map_err(malformed("proving key"))?;
         Ok(Arc::new(BuiltInProgram(Arc::new(key))))
     }

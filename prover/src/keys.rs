@@ -11,7 +11,7 @@ use crate::stark::prove::Preprocessed;
 use crate::stark::table::Table;
 use crate::tables::any::AnyTable;
 use crate::tables::instruction::log_height;
-use crate::tables::{bytes, image, program, shift_bytes};
+use crate::tables::{bytes, image, program};
 
 /// Version of keys, segments and proofs. Bytes of another version are refused by name.
 pub const FORMAT: &str = "zisk-built-in/1";
@@ -36,7 +36,7 @@ pub struct VerifyingKey {
     pub program_id: [u8; 32],
     /// First pc.
     pub entry: u32,
-    /// Program table, bytes, shifts of bytes.
+    /// Program table, bytes.
     pub fixed: FixedTables,
     /// The program's image.
     pub image: FixedTables,
@@ -59,6 +59,21 @@ pub enum KeyError {
 /// Least security accepted, in conjectured bits of FRI's queries.
 pub const MIN_SECURITY_BITS: usize = 100;
 
+/// Proof-of-work bits that a key may ask for: fewer would be too weak, more nobody would find (and a transcript cannot draw).
+const GRINDING_BITS: std::ops::RangeInclusive<u8> = 16..=24;
+
+/// Checks parameters that came from elsewhere.
+pub fn check_parameters(p: &Parameters) -> Result<(), KeyError> {
+    let bits = usize::from(p.queries) * usize::from(p.log_blowup) + usize::from(p.query_grinding_bits);
+    if bits < MIN_SECURITY_BITS || !(1..=4).contains(&p.log_blowup) || !(1..=4).contains(&p.max_log_arity) {
+        return Err(KeyError::Security(bits));
+    }
+    if ![p.query_grinding_bits, p.logup_grinding_bits].iter().all(|bits| GRINDING_BITS.contains(bits)) {
+        return Err(KeyError::Malformed("its proofs of work are out of range".into()));
+    }
+    Ok(())
+}
+
 impl VerifyingKey {
     /// Compact bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -67,17 +82,19 @@ impl VerifyingKey {
 
     /// Reads and checks a key.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
-        let key: Self = postcard::from_bytes(bytes).map_err(|e| KeyError::Malformed(e.to_string()))?;
+        let (key, rest): (Self, _) = postcard::take_from_bytes(bytes).map_err(|e| KeyError::Malformed(e.to_string()))?;
+        if !rest.is_empty() {
+            return Err(KeyError::Malformed(format!("{} bytes too many", rest.len())));
+        }
         if key.format != FORMAT {
             return Err(KeyError::Format(key.format));
         }
-        let p = &key.parameters;
-        let bits = usize::from(p.queries) * usize::from(p.log_blowup) + usize::from(p.query_grinding_bits);
-        if bits < MIN_SECURITY_BITS || !(1..=4).contains(&p.log_blowup) || !(1..=4).contains(&p.max_log_arity) {
-            return Err(KeyError::Security(bits));
-        }
-        if key.fixed.log_heights.len() != 3 || key.image.log_heights.len() != 1 {
+        check_parameters(&key.parameters)?;
+        if key.fixed.log_heights.len() != 2 || key.image.log_heights.len() != 1 {
             return Err(KeyError::Malformed("wrong number of fixed tables".into()));
+        }
+        if [&key.fixed, &key.image].iter().any(|t| t.commitment.roots().len() != 1) {
+            return Err(KeyError::Malformed("a commitment is not one root".into()));
         }
         if key.fixed.log_heights.iter().chain(&key.image.log_heights).any(|&h| h > MAX_LOG_HEIGHT) {
             return Err(KeyError::Malformed("a fixed table is too high".into()));
@@ -105,7 +122,7 @@ pub struct ProvingKey {
     pub verifying: VerifyingKey,
     /// Digest of the verifying key.
     pub digest: [u8; 32],
-    /// Program table, bytes, shifts of bytes.
+    /// Program table, bytes.
     pub fixed: Preprocessed,
     /// Image.
     pub image: Preprocessed,
@@ -124,7 +141,7 @@ impl ProvingKey {
         let config = Config::new(parameters);
         let fixed = Preprocessed::new(
             &config,
-            vec![program::preprocessed(&program.rows), bytes::preprocessed(), shift_bytes::preprocessed()],
+            vec![program::preprocessed(&program.rows), bytes::preprocessed()],
         );
         let image = Preprocessed::new(&config, vec![image::preprocessed(&program.image)]);
         let tables = |p: &Preprocessed| FixedTables {

@@ -156,7 +156,7 @@ impl<'a> Verifier<'a> {
         let mut tables = Vec::new();
         for (table, &height) in AnyTable::ALL.into_iter().zip(&c.log_heights) {
             let required = match table {
-                AnyTable::Touched | AnyTable::Program | AnyTable::Bytes | AnyTable::ShiftBytes => Some(true),
+                AnyTable::Touched | AnyTable::Program | AnyTable::Bytes => Some(true),
                 AnyTable::Image => Some(c.start.image != c.end.image),
                 _ => None,
             };

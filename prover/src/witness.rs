@@ -48,9 +48,7 @@ impl Witness {
             counts.add(*table, columns, segment.index + 1)?;
         }
         built.push((AnyTable::Program, program::trace(rows.len(), trace)));
-        let (bytes, shift_bytes) = counts.traces();
-        built.push((AnyTable::Bytes, bytes));
-        built.push((AnyTable::ShiftBytes, shift_bytes));
+        built.push((AnyTable::Bytes, counts.trace()));
         if segment.start.image != segment.end.image {
             built.push((AnyTable::Image, image::trace(image_words)));
         }

@@ -177,7 +177,8 @@ fn words_of_the_image_lie_in_the_address_space() {
 /// Every kind of word outside its area, every order but the increasing one.
 #[test]
 fn ledger_words_keep_to_their_area_and_order() {
-    let kinds: [(&str, fn(&mut LedgerColumns<F>), u32, u32); 4] = [
+    type Mark = fn(&mut LedgerColumns<F>);
+    let kinds: [(&str, Mark, u32, u32); 4] = [
         ("image", |row| row.is_image = F::ONE, 0x1000_0000, 0x1800_0000),
         ("input", |row| row.is_input = F::ONE, 0x0200_0000, 0x0600_0000),
         ("ram", |row| row.is_ram = F::ONE, 0x1400_0000, 0x1800_0000),

@@ -9,7 +9,7 @@ use crate::ProtocolError;
 /// Most segments of a job: tags of segments are told apart by 16-bit look-ups.
 pub const MAX_SEGMENTS: u32 = (1 << 16) - 1;
 /// Number of tables a segment can have.
-pub const TABLES: usize = 14;
+pub const TABLES: usize = 13;
 /// Height of a table that the segment does not have.
 pub const ABSENT: u8 = 0xff;
 /// KoalaBear's modulus: digests are eight canonical elements.

@@ -63,11 +63,6 @@ impl Bus {
             (Self::Range16, &[x]) => x < 1 << 16,
             (Self::Bytes, xs @ &[_, _]) => bytes(xs),
             (Self::And, xs @ &[x, y, z]) => bytes(xs) && x & y == z,
-            (Self::Or, xs @ &[x, y, z]) => bytes(xs) && x | y == z,
-            (Self::Xor, xs @ &[x, y, z]) => bytes(xs) && x ^ y == z,
-            (Self::ShiftByte, &[x, power, hi, lo]) => {
-                x < 256 && power.is_power_of_two() && power < 256 && lo < 256 && x * power == 256 * hi + lo
-            }
             _ => return None,
         })
     }

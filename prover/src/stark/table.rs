@@ -21,22 +21,16 @@ pub enum Bus {
     Bytes = 5,
     /// (x, y, x & y) of bytes.
     And = 6,
-    /// (x, y, x | y) of bytes.
-    Or = 7,
-    /// (x, y, x ^ y) of bytes.
-    Xor = 8,
-    /// (x, 2^k, hi, lo): x a byte, k in 0..8, x * 2^k = 256 hi + lo.
-    ShiftByte = 9,
     /// (word): the words a segment touches, in increasing order.
-    TouchedChain = 10,
+    TouchedChain = 7,
     /// (word): the ledger's words, in increasing order.
-    LedgerChain = 11,
+    LedgerChain = 8,
     /// Global: (word, tag, 4 limbs): a word between segments.
-    Word = 12,
+    Word = 9,
     /// Global: (word, 4 limbs): a word of the program's image.
-    Image = 13,
+    Image = 10,
     /// Global: (word, 4 limbs): final value of a public word.
-    Public = 14,
+    Public = 11,
 }
 
 impl Bus {

@@ -3,7 +3,7 @@
 use zisk_machine::program::Class;
 use zisk_protocol::TABLES;
 
-use super::{add, bitwise, bytes, compare, image, jump, ledger, load, mul, program, shift, shift_bytes, store, touched};
+use super::{add, bitwise, bytes, compare, image, jump, ledger, load, mul, program, shift, store, touched};
 use crate::stark::table::{Table, TableBuilder};
 
 /// Any of the tables. The discriminant is its place in a contribution's heights.
@@ -12,14 +12,14 @@ use crate::stark::table::{Table, TableBuilder};
 #[allow(missing_docs, reason = "each is documented in its folder")]
 pub enum AnyTable {
     Add, Bitwise, Shift, Compare, Jump, Load, Store, Mul,
-    Touched, Ledger, Program, Bytes, ShiftBytes, Image,
+    Touched, Ledger, Program, Bytes, Image,
 }
 
 impl AnyTable {
     /// All of them.
     pub const ALL: [Self; TABLES] = {
         use AnyTable::*;
-        [Add, Bitwise, Shift, Compare, Jump, Load, Store, Mul, Touched, Ledger, Program, Bytes, ShiftBytes, Image]
+        [Add, Bitwise, Shift, Compare, Jump, Load, Store, Mul, Touched, Ledger, Program, Bytes, Image]
     };
 
     /// The table of a class of instructions.
@@ -41,7 +41,6 @@ impl AnyTable {
         match self {
             Self::Program => Some((0, 0)),
             Self::Bytes => Some((0, 1)),
-            Self::ShiftBytes => Some((0, 2)),
             Self::Image => Some((1, 0)),
             _ => None,
         }
@@ -63,7 +62,6 @@ macro_rules! each {
             AnyTable::Ledger => { let $table = &ledger::Ledger; $body }
             AnyTable::Program => { let $table = &program::Program; $body }
             AnyTable::Bytes => { let $table = &bytes::Bytes; $body }
-            AnyTable::ShiftBytes => { let $table = &shift_bytes::ShiftBytes; $body }
             AnyTable::Image => { let $table = &image::Image; $body }
         }
     };

@@ -9,7 +9,7 @@ use p3_maybe_rayon::prelude::*;
 
 use super::adapter::F;
 use super::any::AnyTable;
-use super::{bytes, shift_bytes};
+use super::bytes;
 use crate::stark::config::PackedVal;
 use crate::stark::logup::pack_rows;
 use crate::stark::table::{Bus, Columns, Table, TableBuilder};
@@ -17,12 +17,10 @@ use crate::stark::table::{Bus, Columns, Table, TableBuilder};
 /// Shapes of the fixed tables' main columns.
 const BYTES_ROWS: usize = 1 << bytes::LOG_HEIGHT;
 const BYTES_COLUMNS: usize = <bytes::BytesColumns<F> as Columns<F>>::WIDTH;
-const SHIFT_BYTES_ROWS: usize = 1 << shift_bytes::LOG_HEIGHT;
 
 /// Multiplicities of the fixed tables' rows.
 pub struct Counts {
     bytes: Vec<AtomicU32>,
-    shift_bytes: Vec<AtomicU32>,
 }
 
 struct Count<'a> {
@@ -37,10 +35,10 @@ impl TableBuilder for Count<'_> {
     fn assert_zero(&mut self, _: PackedVal) {}
 
     fn interact(&mut self, bus: Bus, multiplicity: PackedVal, tuple: &[PackedVal]) {
-        if !matches!(bus, Bus::Range16 | Bus::Bytes | Bus::And | Bus::ShiftByte) {
+        if !matches!(bus, Bus::Range16 | Bus::Bytes | Bus::And) {
             return;
         }
-        let mut values = [0; 4];
+        let mut values = [0; 3];
         for (lane, &times) in multiplicity.as_slice().iter().enumerate() {
             if times == F::ZERO {
                 continue;
@@ -49,12 +47,7 @@ impl TableBuilder for Count<'_> {
                 *value = x.as_slice()[lane].as_canonical_u32();
             }
             let tuple = &values[..tuple.len()];
-            let cell = if bus == Bus::ShiftByte {
-                shift_bytes::multiplicity_cell(bus, tuple).map(|(row, _)| &self.counts.shift_bytes[row])
-            } else {
-                bytes::multiplicity_cell(bus, tuple)
-                    .map(|(row, column)| &self.counts.bytes[row * BYTES_COLUMNS + column])
-            };
+            let cell = bytes::multiplicity_cell(bus, tuple).map(|(row, column)| &self.counts.bytes[row * BYTES_COLUMNS + column]);
             match cell {
                 Some(cell) => _ = cell.fetch_add(times.as_canonical_u32(), Ordering::Relaxed),
                 None => self.missing = Some((bus, tuple.to_vec())),
@@ -70,8 +63,7 @@ impl TableBuilder for Count<'_> {
 impl Counts {
     /// All zero.
     pub fn new() -> Self {
-        let zeros = |count: usize| (0..count).map(|_| AtomicU32::new(0)).collect();
-        Self { bytes: zeros(BYTES_ROWS * BYTES_COLUMNS), shift_bytes: zeros(SHIFT_BYTES_ROWS) }
+        Self { bytes: (0..BYTES_ROWS * BYTES_COLUMNS).map(|_| AtomicU32::new(0)).collect() }
     }
 
     /// Adds what a table's rows ask for. Fails with the tuple if a row asks for something no fixed table has: the trace is wrong.
@@ -93,10 +85,10 @@ impl Counts {
         }
     }
 
-    /// Main columns of the fixed tables `bytes` and `shift_bytes`.
-    pub fn traces(self) -> (RowMajorMatrix<F>, RowMajorMatrix<F>) {
-        let column = |counts: Vec<AtomicU32>| counts.into_iter().map(|c| F::from_u32(c.into_inner())).collect();
-        (RowMajorMatrix::new(column(self.bytes), BYTES_COLUMNS), RowMajorMatrix::new_col(column(self.shift_bytes)))
+    /// Main columns of the table `bytes`.
+    pub fn trace(self) -> RowMajorMatrix<F> {
+        let counts = self.bytes.into_iter().map(|c| F::from_u32(c.into_inner())).collect();
+        RowMajorMatrix::new(counts, BYTES_COLUMNS)
     }
 }
 

@@ -16,7 +16,6 @@ pub mod lookups;
 pub mod mul;
 pub mod program;
 pub mod shift;
-pub mod shift_bytes;
 pub mod store;
 pub mod touched;
 
