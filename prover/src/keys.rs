@@ -11,7 +11,7 @@ use crate::stark::prove::Preprocessed;
 use crate::stark::table::Table;
 use crate::tables::any::AnyTable;
 use crate::tables::instruction::log_height;
-use crate::tables::{bytes, image, program, shift_bytes};
+use crate::tables::{bytes, image, program};
 
 /// Version of keys, segments and proofs. Bytes of another version are refused by name.
 pub const FORMAT: &str = "zisk-built-in/1";
@@ -36,7 +36,7 @@ pub struct VerifyingKey {
     pub program_id: [u8; 32],
     /// First pc.
     pub entry: u32,
-    /// Program table, bytes, shifts of bytes.
+    /// Program table, bytes.
     pub fixed: FixedTables,
     /// The program's image.
     pub image: FixedTables,
@@ -90,7 +90,7 @@ impl VerifyingKey {
             return Err(KeyError::Format(key.format));
         }
         check_parameters(&key.parameters)?;
-        if key.fixed.log_heights.len() != 3 || key.image.log_heights.len() != 1 {
+        if key.fixed.log_heights.len() != 2 || key.image.log_heights.len() != 1 {
             return Err(KeyError::Malformed("wrong number of fixed tables".into()));
         }
         if [&key.fixed, &key.image].iter().any(|t| t.commitment.roots().len() != 1) {
@@ -122,7 +122,7 @@ pub struct ProvingKey {
     pub verifying: VerifyingKey,
     /// Digest of the verifying key.
     pub digest: [u8; 32],
-    /// Program table, bytes, shifts of bytes.
+    /// Program table, bytes.
     pub fixed: Preprocessed,
     /// Image.
     pub image: Preprocessed,
@@ -141,7 +141,7 @@ impl ProvingKey {
         let config = Config::new(parameters);
         let fixed = Preprocessed::new(
             &config,
-            vec![program::preprocessed(&program.rows), bytes::preprocessed(), shift_bytes::preprocessed()],
+            vec![program::preprocessed(&program.rows), bytes::preprocessed()],
         );
         let image = Preprocessed::new(&config, vec![image::preprocessed(&program.image)]);
         let tables = |p: &Preprocessed| FixedTables {
