@@ -1,0 +1,110 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use zisk_common::config::{BusArgs, LogArgs};
+use zisk_common::ids::JobId;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 other; 2 usage; 3 program, input or file not usable; 4 the guest trapped or exited with a code other than 0;
+5 internal failure; 6 no usable NATS; 7 no coordinator; 8 timeout; 9 cancelled; 10 the proof is not valid; 130 interrupted (the job goes on)";
+
+/// Proves RISC-V programs on a cluster, and verifies the proofs.
+#[derive(Debug, Parser)]
+#[command(name = "zisk", version, after_help = EXIT_CODES)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Print one JSON object on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The bus.
+    #[command(flatten)]
+    pub bus: BusArgs,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Prove that a program ends with the outputs printed
+    Prove(Prove),
+    /// Verify a proof; needs no network
+    Verify(Verify),
+    /// Run a program without a proof
+    Execute(Execute),
+    /// Show where a job stands
+    Status {
+        /// The job
+        job: JobId,
+    },
+    /// End a job
+    Cancel {
+        /// The job
+        job: JobId,
+    },
+    /// List jobs, newest first
+    Jobs,
+    /// List workers
+    Workers,
+}
+
+/// `zisk prove`
+#[derive(Debug, clap::Args)]
+pub struct Prove {
+    /// What to run.
+    #[command(flatten)]
+    pub run: Run,
+    /// Where the proof is saved
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// log2 of the steps of a segment [default: the cluster's, 18]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(10..=24))]
+    pub segment_log_steps: Option<u8>,
+    /// Prove in this process, without a cluster
+    #[arg(long)]
+    pub local: bool,
+}
+
+/// `zisk execute`
+#[derive(Debug, clap::Args)]
+pub struct Execute {
+    /// What to run.
+    #[command(flatten)]
+    pub run: Run,
+    /// Run in this process, without a cluster
+    #[arg(long)]
+    pub local: bool,
+}
+
+/// What to run.
+#[derive(Debug, clap::Args)]
+pub struct Run {
+    /// The program: a RISC-V ELF built against the ziskos crate
+    #[arg(long, value_name = "ELF")]
+    pub program: PathBuf,
+    /// The input [default: empty]
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Steps after which the program is stopped [default: the cluster's, 2^34]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_steps: Option<u64>,
+    /// Seconds after which the job fails [default: the cluster's, 3600]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: Option<u64>,
+}
+
+/// `zisk verify`
+#[derive(Debug, clap::Args)]
+pub struct Verify {
+    /// The proof
+    #[arg(value_name = "PROOF")]
+    pub proof: PathBuf,
+    /// The program it is about
+    #[arg(long, value_name = "ELF")]
+    pub program: PathBuf,
+}

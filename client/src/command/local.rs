@@ -1,0 +1,124 @@
+//! Commands that need no cluster.
+
+use std::time::Instant;
+
+use zisk_client::ClientError;
+use zisk_client::local::{self, LocalError, LocalOptions};
+use zisk_client::progress::ProgressLine;
+use zisk_common::messages::FailureKind;
+use zisk_protocol::PublicValues;
+use zisk_prover::backend::{Backend, BackendError, built_in};
+
+use super::{Loaded, check_writable, read, write};
+use crate::End;
+use crate::args::{Execute, Prove, Verify};
+use crate::show::{Ran, Verified};
+
+/// The cluster's default (coordinator, `[jobs]`), for the same segments from both.
+const LOG_SEGMENT_STEPS: u8 = 18;
+/// As above.
+const MAX_STEPS: u64 = 1 << 34;
+/// Memory for stage-1 data: what the worker's default leaves on the smallest machine we measure on.
+const KEPT_BYTES: usize = 8 << 30;
+
+/// `zisk prove --local`
+pub fn prove(args: &Prove, json: bool) -> Result<End, ClientError> {
+    let began = Instant::now();
+    let Loaded { elf, input } = Loaded::read(&args.run)?;
+    check_writable(&args.out)?;
+    let options = LocalOptions {
+        log_segment_steps: args.segment_log_steps.unwrap_or(LOG_SEGMENT_STEPS).into(),
+        max_steps: args.run.max_steps.unwrap_or(MAX_STEPS),
+        kept_bytes: KEPT_BYTES,
+    };
+    let backend = built_in();
+    let mut line = ProgressLine::new(json);
+    let proven = local::prove(backend.as_ref(), &elf, &input, &options, &mut |progress| line.show(progress));
+    line.end();
+    let proven = proven.map_err(|error| match error {
+        LocalError::Backend(error) => of_backend(&error),
+        other => internal(&other.to_string()),
+    })?;
+    check(backend.as_ref(), &proven.verifying_key, &proven.proof, &proven.execution.public)?;
+    write(&args.out, &proven.proof)?;
+    Ran {
+        job: None,
+        public: proven.execution.public,
+        steps: proven.execution.steps,
+        segments: proven.execution.segments,
+        uart: proven.execution.uart,
+        seconds: began.elapsed().as_secs_f64(),
+        cluster_seconds: None,
+        phases: Some(proven.seconds),
+        proof: Some((args.out.clone(), proven.proof.len())),
+    }
+    .print(json);
+    Ok(End::Done)
+}
+
+/// `zisk execute --local`
+pub fn execute(args: &Execute, json: bool) -> Result<End, ClientError> {
+    let began = Instant::now();
+    let Loaded { elf, input } = Loaded::read(&args.run)?;
+    let max_steps = args.run.max_steps.unwrap_or(MAX_STEPS);
+    let execution = local::execute(built_in().as_ref(), &elf, &input, max_steps).map_err(|error| of_backend(&error))?;
+    let exit_code = execution.public.exit_code;
+    Ran {
+        job: None,
+        public: execution.public,
+        steps: execution.steps,
+        segments: 0,
+        uart: execution.uart,
+        seconds: began.elapsed().as_secs_f64(),
+        cluster_seconds: None,
+        phases: None,
+        proof: None,
+    }
+    .print(json);
+    if exit_code != 0 {
+        return Err(of_backend(&BackendError::Trap(format!("guest exited with code {exit_code}"))));
+    }
+    Ok(End::Done)
+}
+
+/// `zisk verify`
+pub fn verify(args: &Verify, json: bool) -> Result<End, ClientError> {
+    let elf = read(&args.program)?;
+    let proof = read(&args.proof)?;
+    let backend = built_in();
+    let setup = backend
+        .setup(&elf)
+        .map_err(|error| ClientError::Program { path: args.program.display().to_string(), reason: error.to_string() })?;
+    let began = Instant::now();
+    let public =
+        backend.verify(&setup.verifying_key, &proof).map_err(|error| ClientError::Proof { reason: error.to_string() })?;
+    Verified { public, proof_bytes: proof.len(), seconds: began.elapsed().as_secs_f64() }.print(json);
+    Ok(End::Done)
+}
+
+/// Whether a proof that was just made verifies, with the outputs that were announced.
+pub fn check(backend: &dyn Backend, verifying_key: &[u8], proof: &[u8], announced: &PublicValues) -> Result<(), ClientError> {
+    let public = backend.verify(verifying_key, proof).map_err(|error| ClientError::Proof { reason: error.to_string() })?;
+    if public != *announced {
+        return Err(ClientError::Proof { reason: "it proves other outputs than the execution had".to_owned() });
+    }
+    Ok(())
+}
+
+fn of_backend(error: &BackendError) -> ClientError {
+    let kind = match error {
+        BackendError::Program(_) => FailureKind::Input,
+        BackendError::Trap(_) => FailureKind::Execution,
+        _ => FailureKind::Internal,
+    };
+    let advice = match kind {
+        FailureKind::Input => "Correct the program and try again.",
+        FailureKind::Execution => "The guest did not end with exit code 0, so there is nothing to prove: correct guest or input.",
+        _ => "This is a defect of the prover: please report it with program and input.",
+    };
+    ClientError::Local { reason: error.to_string(), advice, kind }
+}
+
+fn internal(reason: &str) -> ClientError {
+    of_backend(&BackendError::Internal(reason.to_owned()))
+}

@@ -1,0 +1,135 @@
+//! Commands that go to the cluster.
+
+use std::time::{Duration, Instant};
+
+use zisk_client::progress::ProgressLine;
+use zisk_client::{ClientError, Completed, JobOptions, RemoteClient};
+use zisk_common::ids::JobId;
+use zisk_common::messages::ExecutionSummary;
+use zisk_common::subjects::RequestKind;
+use zisk_protocol::PublicValues;
+use zisk_prover::backend::built_in;
+
+use super::local::check;
+use super::{Loaded, check_writable, write};
+use crate::End;
+use crate::args::{Args, Command, Execute, Prove, Run};
+use crate::show::{self, Ran};
+
+/// Beyond the job's own time limit: for the coordinator to say so.
+const AFTER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Runs a command against the cluster.
+pub async fn run(args: &Args) -> Result<End, ClientError> {
+    match &args.command {
+        Command::Prove(prove) => self::prove(args, prove).await,
+        Command::Execute(execute) => self::execute(args, execute).await,
+        Command::Status { job } => {
+            show::status(&RemoteClient::connect(&args.bus).await?.status(*job).await?, args.json);
+            Ok(End::Done)
+        }
+        Command::Cancel { job } => {
+            let ended = !RemoteClient::connect(&args.bus).await?.cancel(*job).await?;
+            show::cancelled(*job, ended, args.json);
+            Ok(End::Done)
+        }
+        Command::Jobs => {
+            show::jobs(&RemoteClient::connect(&args.bus).await?.jobs().await?, args.json);
+            Ok(End::Done)
+        }
+        Command::Workers => {
+            show::workers(&RemoteClient::connect(&args.bus).await?.workers().await?, args.json);
+            Ok(End::Done)
+        }
+        Command::Verify(verify) => super::local::verify(verify, args.json),
+    }
+}
+
+async fn prove(args: &Args, prove: &Prove) -> Result<End, ClientError> {
+    let began = Instant::now();
+    let loaded = Loaded::read(&prove.run)?;
+    check_writable(&prove.out)?;
+    let options = JobOptions { log_segment_steps: prove.segment_log_steps, ..options(&prove.run) };
+    let client = RemoteClient::connect(&args.bus).await?;
+    // Beside the job, for the proof is verified here when it comes.
+    let elf = loaded.elf.clone();
+    let setup = std::thread::spawn(move || built_in().setup(&elf));
+    let Some((job, done)) = submit(args, &client, RequestKind::Prove, &loaded, &options).await? else {
+        return Ok(End::Interrupted);
+    };
+    let seconds = began.elapsed().as_secs_f64();
+    let public = public_values(&done.summary);
+    let setup = setup
+        .join()
+        .map_err(|_| ClientError::Proof { reason: "it could not be checked: setup panicked here".to_owned() })?
+        .map_err(|error| ClientError::Proof { reason: format!("it could not be checked: {error}") })?;
+    // What is not valid is not saved.
+    check(built_in().as_ref(), &setup.verifying_key, &done.proof, &public)?;
+    write(&prove.out, &done.proof)?;
+    ran(job, done.clone(), public, seconds, Some((prove.out.clone(), done.proof.len()))).print(args.json);
+    Ok(End::Done)
+}
+
+async fn execute(args: &Args, execute: &Execute) -> Result<End, ClientError> {
+    let began = Instant::now();
+    let loaded = Loaded::read(&execute.run)?;
+    let client = RemoteClient::connect(&args.bus).await?;
+    let options = options(&execute.run);
+    let Some((job, done)) = submit(args, &client, RequestKind::Execute, &loaded, &options).await? else {
+        return Ok(End::Interrupted);
+    };
+    let public = public_values(&done.summary);
+    ran(job, done, public, began.elapsed().as_secs_f64(), None).print(args.json);
+    Ok(End::Done)
+}
+
+/// Submits and waits; `None` when the user interrupts.
+async fn submit(
+    args: &Args,
+    client: &RemoteClient,
+    kind: RequestKind,
+    loaded: &Loaded,
+    options: &JobOptions,
+) -> Result<Option<(JobId, Completed)>, ClientError> {
+    let job = client.submit(kind, &loaded.elf, &loaded.input, options).await?;
+    let mut line = ProgressLine::new(args.json);
+    line.note(&format!("job {job}"));
+    let waiting = client.wait(job, |progress| line.show(progress));
+    let limit = options.timeout.map_or(Duration::MAX, |timeout| timeout + AFTER_TIMEOUT);
+    let result = tokio::select! {
+        done = waiting => done.map(|done| Some((job, done))),
+        () = tokio::time::sleep(limit) => Err(ClientError::Timeout { job, seconds: limit.as_secs() }),
+        // Without a handler for it the process just ends, and the job goes on all the same.
+        Ok(()) = tokio::signal::ctrl_c() => Ok(None),
+    };
+    line.end();
+    if matches!(result, Ok(None)) {
+        eprintln!("interrupted; job {job} goes on: follow it with `zisk status {job}`, end it with `zisk cancel {job}`");
+    }
+    result
+}
+
+fn options(run: &Run) -> JobOptions {
+    JobOptions { log_segment_steps: None, max_steps: run.max_steps, timeout: run.timeout.map(Duration::from_secs) }
+}
+
+/// Outputs are 32-bit words, little-endian.
+fn public_values(summary: &ExecutionSummary) -> PublicValues {
+    let words = summary.outputs.chunks_exact(4);
+    let outputs = words.map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();
+    PublicValues { outputs, exit_code: summary.exit_code }
+}
+
+fn ran(job: JobId, done: Completed, public: PublicValues, seconds: f64, proof: Option<(std::path::PathBuf, usize)>) -> Ran {
+    Ran {
+        job: Some(job),
+        public,
+        steps: done.summary.steps,
+        segments: done.summary.segments,
+        uart: String::from_utf8_lossy(&done.summary.uart).into_owned(),
+        seconds,
+        cluster_seconds: Some(done.milliseconds as f64 / 1000.0),
+        phases: None,
+        proof,
+    }
+}

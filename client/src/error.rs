@@ -1,0 +1,162 @@
+//! What can go wrong for a user, what to do about it, and the exit code that says so.
+
+use zisk_common::buckets::BucketError;
+use zisk_common::bus::{BusError, ConnectError};
+use zisk_common::config::ConfigError;
+use zisk_common::ids::JobId;
+use zisk_common::messages::{CodecError, Failure, FailureKind};
+use zisk_common::objects::ObjectError;
+
+/// Why there is no result. Each text is one paragraph: what happened, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// A setting is unusable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The file is no program.
+    #[error(
+        "{path} is not a program that can be proven: {reason}. Build a statically linked 64-bit RISC-V ELF against the \
+         ziskos crate (guests/README.md shows how) and name that file."
+    )]
+    Program {
+        /// The file.
+        path: String,
+        /// The loader's words.
+        reason: String,
+    },
+    /// NATS cannot be reached or used.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A call on the bus failed.
+    #[error("the NATS server stopped answering ({0}). Check that it runs and try again: the same job is not started twice.")]
+    Bus(#[from] BusError),
+    /// An object could not be read or written.
+    #[error("{0}. Check that client, coordinator and workers use the same object store (--object-store).")]
+    Object(#[from] ObjectError),
+    /// Nobody took the request.
+    #[error(
+        "no coordinator took the request within {seconds} s. It is stored in NATS and job {job} will start when one comes. \
+         Check that zisk-coordinator runs, and that its --nats-url and --prefix are those used here ({prefix}); then \
+         follow the job with `zisk status {job}`."
+    )]
+    NoCoordinator {
+        /// The job.
+        job: JobId,
+        /// How long was waited.
+        seconds: u64,
+        /// The prefix.
+        prefix: String,
+    },
+    /// The job failed.
+    #[error("job {job} failed: {failure}. {}", advice(failure))]
+    Failed {
+        /// The job.
+        job: JobId,
+        /// Why.
+        failure: Box<Failure>,
+    },
+    /// The job did not end in time.
+    #[error(
+        "job {job} did not end within {seconds} s. It goes on without this command: follow it with `zisk status {job}`, or \
+         end it with `zisk cancel {job}`."
+    )]
+    Timeout {
+        /// The job.
+        job: JobId,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The job is not known.
+    #[error("there is no job {0}. `zisk jobs` lists those there are; a job is also unknown to a cluster with another --prefix.")]
+    UnknownJob(JobId),
+    /// A record or event was written by another release.
+    #[error("{0}. Use a client of the same release as the cluster.")]
+    Codec(#[from] CodecError),
+    /// The proof does not verify.
+    #[error("the proof is not valid: {reason}. Do not trust its outputs; check that program and proof belong together.")]
+    Proof {
+        /// What is wrong.
+        reason: String,
+    },
+    /// The local prover failed.
+    #[error("{reason}. {advice}")]
+    Local {
+        /// What happened.
+        reason: String,
+        /// What to do.
+        advice: &'static str,
+        /// Whose fault it is.
+        kind: FailureKind,
+    },
+    /// A file cannot be read or written.
+    #[error("cannot {action} {path}: {reason}")]
+    File {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The file.
+        path: String,
+        /// What the system says.
+        reason: std::io::Error,
+    },
+}
+
+impl ClientError {
+    /// The exit code, as `zisk --help` lists them.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 2,
+            Self::Program { .. } | Self::File { .. } => 3,
+            Self::Failed { failure, .. } => of_kind(failure.kind),
+            Self::Local { kind, .. } => of_kind(*kind),
+            Self::Connect(_) | Self::Bus(_) => 6,
+            Self::NoCoordinator { .. } => 7,
+            Self::Timeout { .. } => 8,
+            Self::Proof { .. } => 10,
+            Self::Object(_) | Self::UnknownJob(_) | Self::Codec(_) => 1,
+        }
+    }
+}
+
+const fn of_kind(kind: FailureKind) -> u8 {
+    match kind {
+        FailureKind::Input => 3,
+        FailureKind::Execution => 4,
+        FailureKind::Internal => 5,
+        FailureKind::Timeout => 8,
+        FailureKind::Cancelled => 9,
+    }
+}
+
+impl From<BucketError> for ClientError {
+    fn from(error: BucketError) -> Self {
+        match error {
+            BucketError::Bus(error) => Self::Bus(error),
+            BucketError::Codec(error) => Self::Codec(error),
+            // Nothing here swaps.
+            BucketError::Conflict { .. } => {
+                Self::Bus(BusError { action: "reading".to_owned(), reason: error.to_string(), transient: true })
+            }
+        }
+    }
+}
+
+/// What to do about a failure of this kind.
+pub const fn advice_for(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::Input => "Correct the program or its input and submit it again.",
+        FailureKind::Execution => {
+            "The guest did not end with exit code 0, so there is nothing to prove: run it with `zisk execute --local` to \
+             see what it does."
+        }
+        FailureKind::Timeout => "Give it more time (--timeout), more workers, or less to do.",
+        FailureKind::Cancelled => "Submit it again if that was not intended.",
+        FailureKind::Internal => {
+            "This is a defect or a lost resource of the cluster, not of the program: see the logs of coordinator and \
+             workers, and submit it again."
+        }
+    }
+}
+
+const fn advice(failure: &Failure) -> &'static str {
+    advice_for(failure.kind)
+}

@@ -1,0 +1,63 @@
+//! The `zisk` command line: data on stdout, all else on stderr.
+#![forbid(unsafe_code)]
+
+mod args;
+mod command;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use zisk_client::ClientError;
+use zisk_common::telemetry::{Console, init_logs};
+
+use args::{Args, Command};
+
+/// How a command ended.
+pub enum End {
+    /// Well.
+    Done,
+    /// The user interrupted it; the job goes on.
+    Interrupted,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let json = args.json;
+    match run(args) {
+        Ok(End::Done) => ExitCode::SUCCESS,
+        Ok(End::Interrupted) => ExitCode::from(130),
+        Err(error) => {
+            if json {
+                println!("{}", serde_json::json!({ "error": error.to_string(), "exit": error.exit_code() }));
+            }
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(args: Args) -> Result<End, ClientError> {
+    let mut log = args.log.clone();
+    // Reconnections and retries are the library's business unless asked for.
+    log.level.get_or_insert_with(|| "error".to_owned());
+    if let Err(error) = init_logs(&log, Console::Stderr) {
+        eprintln!("warning: {error}");
+    }
+    match args.command {
+        Command::Verify(verify) => command::local::verify(&verify, args.json),
+        Command::Prove(ref prove) if prove.local => command::local::prove(prove, args.json),
+        Command::Execute(ref execute) if execute.local => command::local::execute(execute, args.json),
+        _ => {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .map_err(|reason| ClientError::File { action: "start", path: "the runtime".to_owned(), reason })?;
+            let end = runtime.block_on(command::remote::run(&args));
+            // What still waits for a silent server must not hold up the end.
+            runtime.shutdown_background();
+            end
+        }
+    }
+}

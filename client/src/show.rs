@@ -1,0 +1,205 @@
+//! What the commands print on stdout, for people or as JSON with stable keys.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use zisk_client::local::PhaseSeconds;
+use zisk_common::ids::JobId;
+use zisk_common::messages::{JobRecord, WorkerPresence, WorkerState};
+use zisk_protocol::PublicValues;
+
+/// A finished run, proven or not.
+pub struct Ran {
+    pub job: Option<JobId>,
+    pub public: PublicValues,
+    pub steps: u64,
+    pub segments: u32,
+    pub uart: String,
+    /// Wall time of the command, up to the proof's arrival.
+    pub seconds: f64,
+    /// From acceptance to completion, as the coordinator counts.
+    pub cluster_seconds: Option<f64>,
+    pub phases: Option<PhaseSeconds>,
+    /// Where the proof is, and its size.
+    pub proof: Option<(PathBuf, usize)>,
+}
+
+impl Ran {
+    pub fn print(&self, as_json: bool) {
+        if as_json {
+            let mut value = json!({
+                "outputs": self.public.outputs,
+                "exit_code": self.public.exit_code,
+                "steps": self.steps,
+                "segments": self.segments,
+                "uart": self.uart,
+                "seconds": self.seconds,
+            });
+            if let Value::Object(object) = &mut value {
+                let optional = [
+                    ("job", self.job.map(|job| json!(job.to_string()))),
+                    ("cluster_seconds", self.cluster_seconds.map(|seconds| json!(seconds))),
+                    ("phases", self.phases.map(|phases| json!(phases))),
+                    ("out", self.proof.as_ref().map(|(path, _)| json!(path))),
+                    ("proof_bytes", self.proof.as_ref().map(|(_, bytes)| json!(bytes))),
+                ];
+                object.extend(optional.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+            }
+            println!("{value}");
+            return;
+        }
+        if let Some(job) = self.job {
+            println!("job        {job}");
+        }
+        print_public(&self.public);
+        println!("steps      {}", self.steps);
+        if self.segments > 0 {
+            println!("segments   {}", self.segments);
+        }
+        println!("time       {:.1} s", self.seconds);
+        if let Some((path, bytes)) = &self.proof {
+            println!("proof      {} ({bytes} bytes, verified)", path.display());
+        }
+        if !self.uart.is_empty() {
+            println!("printed\n{}", self.uart.trim_end());
+        }
+    }
+}
+
+/// A verified proof.
+pub struct Verified {
+    pub public: PublicValues,
+    pub proof_bytes: usize,
+    pub seconds: f64,
+}
+
+impl Verified {
+    pub fn print(&self, as_json: bool) {
+        if as_json {
+            let value = json!({
+                "valid": true,
+                "outputs": self.public.outputs,
+                "exit_code": self.public.exit_code,
+                "proof_bytes": self.proof_bytes,
+                "verify_ms": self.seconds * 1000.0,
+            });
+            println!("{value}");
+            return;
+        }
+        println!("valid      {} bytes, verified in {:.0} ms", self.proof_bytes, self.seconds * 1000.0);
+        print_public(&self.public);
+    }
+}
+
+/// Outputs as the guest wrote them: words in hexadecimal, eight a line, without the zeros at the end.
+fn print_public(public: &PublicValues) {
+    let used = public.outputs.iter().rposition(|&word| word != 0).map_or(0, |last| last + 1);
+    for (line, words) in public.outputs[..used].chunks(8).enumerate() {
+        let words: Vec<String> = words.iter().map(|word| format!("{word:08x}")).collect();
+        println!("{}{}", if line == 0 { "outputs    " } else { "           " }, words.join(" "));
+    }
+    if used == 0 {
+        println!("outputs    none");
+    }
+    println!("exit code  {}", public.exit_code);
+}
+
+fn job_json(job: &JobRecord) -> Value {
+    json!({
+        "job": job.job.to_string(),
+        "kind": job.goal.as_str(),
+        "state": job.state.as_str(),
+        "program": job.request.program.to_string(),
+        "segments": job.progress.segments,
+        "planned": job.progress.planned,
+        "contributed": job.progress.contributed,
+        "proven": job.progress.proven,
+        "folded": job.progress.folded,
+        "steps": job.progress.steps,
+        "accepted_ms": job.timings.accepted_ms,
+        "ended_ms": job.timings.ended_ms,
+        "failure": job.failure.as_ref().map(|failure| json!({
+            "kind": failure.kind.as_str(),
+            "message": failure.message,
+        })),
+    })
+}
+
+pub fn status(job: &JobRecord, as_json: bool) {
+    if as_json {
+        println!("{}", job_json(job));
+        return;
+    }
+    let counts = job.progress;
+    let of = |done: u32| match counts.segments {
+        Some(total) => format!("{done}/{total}"),
+        None => done.to_string(),
+    };
+    println!("job          {}", job.job);
+    println!("state        {} ({})", job.state, job.goal);
+    println!("program      {}", job.request.program);
+    println!("steps        {}", counts.steps);
+    println!("cut          {}", of(counts.planned));
+    println!("contributed  {}", of(counts.contributed));
+    println!("proven       {}", of(counts.proven));
+    println!("folded       {}", counts.folded);
+    if let Some(failure) = &job.failure {
+        println!("cause        {failure}");
+    }
+}
+
+pub fn jobs(jobs: &[JobRecord], as_json: bool) {
+    if as_json {
+        println!("{}", Value::Array(jobs.iter().map(job_json).collect()));
+        return;
+    }
+    println!("{:36}  {:8}  {:12}  {:>9}  cause", "job", "kind", "state", "proven");
+    for job in jobs {
+        let total = job.progress.segments.map_or_else(|| "?".to_owned(), |total| total.to_string());
+        let cause = job.failure.as_ref().map_or_else(String::new, ToString::to_string);
+        let proven = format!("{}/{total}", job.progress.proven);
+        println!("{}  {:8}  {:12}  {proven:>9}  {cause}", job.job, job.goal.as_str(), job.state.as_str());
+    }
+}
+
+pub fn workers(workers: &[WorkerPresence], as_json: bool) {
+    let state = |worker: &WorkerPresence| match worker.state {
+        WorkerState::Idle => "idle",
+        WorkerState::Busy => "busy",
+        WorkerState::Draining => "draining",
+    };
+    if as_json {
+        let values = workers.iter().map(|worker| {
+            json!({
+                "worker": worker.worker.to_string(),
+                "host": worker.host,
+                "capacity": worker.capacity,
+                "state": state(worker),
+                "busy": worker.load.units_busy,
+                "assignments": worker.load.assignments,
+                "waiting": worker.load.waiting,
+                "release": worker.versions.release,
+                "backend": worker.versions.backend,
+            })
+        });
+        println!("{}", Value::Array(values.collect()));
+        return;
+    }
+    println!("{:36}  {:16}  {:>8}  {:8}  {:>4}  {:>4}", "worker", "host", "capacity", "state", "busy", "held");
+    for worker in workers {
+        let load = &worker.load;
+        let host: String = worker.host.chars().take(16).collect();
+        let (capacity, state) = (worker.capacity, state(worker));
+        println!("{}  {host:16}  {capacity:>8}  {state:8}  {:>4}  {:>4}", worker.worker, load.units_busy, load.assignments);
+    }
+}
+
+pub fn cancelled(job: JobId, ended_before: bool, as_json: bool) {
+    if as_json {
+        println!("{}", json!({ "job": job.to_string(), "cancelled": !ended_before }));
+    } else if ended_before {
+        println!("job {job} had ended already");
+    } else {
+        println!("job {job} is being cancelled");
+    }
+}
