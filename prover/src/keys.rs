@@ -139,10 +139,7 @@ impl ProvingKey {
             }
         }
         let config = Config::new(parameters);
-        let fixed = Preprocessed::new(
-            &config,
-            vec![program::preprocessed(&program.rows), bytes::preprocessed()],
-        );
+        let fixed = Preprocessed::new(&config, vec![program::preprocessed(&program.rows), bytes::preprocessed()]);
         let image = Preprocessed::new(&config, vec![image::preprocessed(&program.image)]);
         let tables = |p: &Preprocessed| FixedTables {
             commitment: p.commitment.clone(),
