@@ -201,8 +201,16 @@ impl Coordinator {
     }
 
     async fn try_apply(&mut self, id: JobId, inputs: Vec<Input>) -> Result<Option<Vec<Verdict>>, BucketError> {
+        let remembered = self.jobs.contains_key(&id);
         let Some(mut stored) = self.take(id).await? else { return Ok(None) };
-        let verdicts = self.step(&mut stored, inputs).await?;
+        let mut verdicts = self.step(&mut stored, inputs.clone()).await?;
+        // What is refused is not committed, so nothing has shown yet whether another coordinator is ahead of what we
+        // remember: a proof is refused only by a record that is known to have no challenge.
+        if remembered && verdicts.iter().any(|verdict| matches!(verdict, Verdict::Refused(_))) {
+            let Some(read_back) = self.take(id).await? else { return Ok(None) };
+            stored = read_back;
+            verdicts = self.step(&mut stored, inputs).await?;
+        }
         self.keep(stored);
         Ok(Some(verdicts))
     }
