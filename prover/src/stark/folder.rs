@@ -213,9 +213,9 @@ pub fn logup_constraints<E, V>(
     let mut row_sum = E::ZERO;
     for (pair, &h) in interactions.chunks(2).zip(helpers) {
         row_sum += h;
-        emit(match pair {
-            &[(d1, m1), (d2, m2)] => h * d1 * d2 - d2 * m1 - d1 * m2,
-            &[(d, m)] => h * d - m,
+        emit(match *pair {
+            [(d1, m1), (d2, m2)] => h * d1 * d2 - d2 * m1 - d1 * m2,
+            [(d, m)] => h * d - m,
             _ => unreachable!("chunks of two"),
         });
     }

@@ -96,7 +96,7 @@ impl MemoryStep<F> {
         self.before = limbs(step.memory.before);
         self.access_memory
             .fill(step.clk, SLOT_MEMORY, step.memory.prev_ts);
-        let limb = (step.memory.before >> (address >> 1 & 3) * 16) as u16;
+        let limb = (step.memory.before >> ((address >> 1 & 3) * 16)) as u16;
         if byte {
             let [low, high] = limb.to_le_bytes();
             let (part, other) = if address & 1 == 0 {

@@ -263,7 +263,7 @@ fn degrees_are_low() {
 /// What the other byte would have to be, for `part` to be the byte at the address.
 fn made_up(step: &Step, part: F) -> F {
     let address = step.b.wrapping_add(step.c);
-    let limb = F::from_u16((step.memory.before >> (address >> 1 & 3) * 16) as u16);
+    let limb = F::from_u16((step.memory.before >> ((address >> 1 & 3) * 16)) as u16);
     if address & 1 == 0 { (limb - part) * F::from_u32(256).inverse() } else { limb - part * F::from_u32(256) }
 }
 

@@ -20,7 +20,7 @@ pub fn fill(columns: &mut MulColumns<F>, step: &Step, row: &Row) {
     for (t, column) in columns.carry.iter_mut().enumerate().take(if high { 7 } else { 4 }) {
         for k in [2 * t, 2 * t + 1] {
             for i in k.saturating_sub(7)..=k.min(7) {
-                carry += u32::from(b[i]) * u32::from(c[k - i]) << (8 * (k % 2));
+                carry += (u32::from(b[i]) * u32::from(c[k - i])) << (8 * (k % 2));
             }
         }
         carry >>= 16;
