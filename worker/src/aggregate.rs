@@ -56,6 +56,8 @@ pub async fn run(context: Context, candidacy: Candidacy, lease: Lease, cancel: C
         Err(problem) => {
             warn!(%job, epoch, error = %problem, "aggregation failed");
             let attempt = u32::try_from(epoch).unwrap_or(u32::MAX);
+            // With the epoch: the coordinator takes the same text from the same worker for the same failure.
+            let problem = problem.in_epoch(epoch);
             context.report_failure(job, attempt, Phase::Folded, None, &problem, &cancel).await;
         }
     }

@@ -75,10 +75,19 @@ pub fn execute(args: &Execute, json: bool) -> Result<End, ClientError> {
         proof: None,
     }
     .print(json);
-    if exit_code != 0 {
-        return Err(of_backend(&BackendError::Trap(format!("guest exited with code {exit_code}"))));
+    exited(exit_code)
+}
+
+/// An execution that the guest itself calls failed is a failure of the command, too.
+pub fn exited(exit_code: u64) -> Result<End, ClientError> {
+    match exit_code {
+        0 => Ok(End::Done),
+        code => Err(ClientError::Local {
+            reason: format!("the guest exited with code {code}"),
+            advice: "Such a run cannot be proven: correct guest or input.",
+            kind: FailureKind::Execution,
+        }),
     }
-    Ok(End::Done)
 }
 
 /// `zisk verify`

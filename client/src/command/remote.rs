@@ -10,7 +10,7 @@ use zisk_common::subjects::RequestKind;
 use zisk_protocol::PublicValues;
 use zisk_prover::backend::built_in;
 
-use super::local::check;
+use super::local::{check, exited};
 use super::{Loaded, check_writable, write};
 use crate::End;
 use crate::args::{Args, Command, Execute, Prove, Run};
@@ -79,8 +79,9 @@ async fn execute(args: &Args, execute: &Execute) -> Result<End, ClientError> {
         return Ok(End::Interrupted);
     };
     let public = public_values(&done.summary);
+    let exit_code = public.exit_code;
     ran(job, done, public, began.elapsed().as_secs_f64(), None).print(args.json);
-    Ok(End::Done)
+    exited(exit_code)
 }
 
 /// Submits and waits; `None` when the user interrupts.
