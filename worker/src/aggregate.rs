@@ -23,6 +23,9 @@ use crate::tree::{FoldTree, Pair, Place};
 /// Nodes downloaded at the same time: enough to hide the store's latency, few enough to bound memory.
 const DOWNLOADS: usize = 4;
 
+/// Where a fold belongs, and what came of it.
+type Folding = (Place, Result<Vec<u8>, Problem>);
+
 /// A job this worker may aggregate.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidacy {
@@ -98,7 +101,7 @@ impl<'a> Aggregator<'a> {
         // Segments whose node is known but not here yet; the lowest first, for they fold first.
         let mut known: BTreeMap<u32, ObjectRef> = BTreeMap::new();
         let mut downloads = FuturesUnordered::new();
-        let mut fold: Option<BoxFuture<'_, (Place, Result<Vec<u8>, Problem>)>> = None;
+        let mut fold: Option<BoxFuture<'_, Folding>> = None;
         loop {
             while downloads.len() < DOWNLOADS
                 && let Some((n, node)) = known.pop_first()
@@ -137,7 +140,7 @@ impl<'a> Aggregator<'a> {
     }
 
     /// Folds two neighbours on a thread of its own.
-    fn fold(&self, pair: Pair<Vec<u8>>) -> impl Future<Output = (Place, Result<Vec<u8>, Problem>)> + Send + use<> {
+    fn fold(&self, pair: Pair<Vec<u8>>) -> impl Future<Output = Folding> + Send + use<> {
         let (context, program) = (self.context.clone(), self.program.clone());
         async move {
             let Pair { left, right, parent } = pair;

@@ -178,7 +178,7 @@ impl Pulling {
             }
         };
         let (taken, done) = oneshot::channel();
-        self.events.tell(Event::Assigned(assigned, taken));
+        self.events.tell(Event::Assigned(Box::new(assigned), taken));
         // Until the loop has counted it: else the next pull would take one too many. An error means it has ended.
         let _ = done.await;
     }

@@ -51,7 +51,7 @@ pub async fn fetch(context: Context, segment: Segment, redelivered: bool, events
     }
     let result = tokio::select! {
         () = segment.cancel.cancelled() => Err(Problem::Unwanted),
-        bytes = context.get(&segment.assignment.segment) => bytes.map_err(Problem::from),
+        bytes = context.get(&segment.assignment.segment) => bytes,
     };
     // Loading beside the download: the first segment of a program finds it ready.
     let loaded = context.programs.get(&context, &segment.assignment.keys).await;

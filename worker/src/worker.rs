@@ -33,7 +33,7 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What happened.
 pub enum Event {
     /// An assignment was pulled. The puller waits for the answer before it pulls more.
-    Assigned(Assigned, oneshot::Sender<()>),
+    Assigned(Box<Assigned>, oneshot::Sender<()>),
     /// A segment's bytes are here.
     Fetched(Key, Bytes),
     /// Stage 1 is done.
@@ -163,7 +163,7 @@ impl Worker {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Assigned(assigned, taken) => {
-                self.assigned(assigned);
+                self.assigned(*assigned);
                 self.start_work();
                 // Before the puller looks at how much is wanted.
                 self.publish_state();
