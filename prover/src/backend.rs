@@ -79,7 +79,13 @@ pub trait Backend: Send + Sync {
     /// Makes the final proof from the node that covers all segments, and verifies it.
     fn finish(&self, verifying_key: &[u8], root: &[u8], public: &PublicValues) -> Result<Vec<u8>, BackendError>;
     /// Checks a segment proof against its contribution and the challenge (a node of one segment).
-    fn check_segment_proof(&self, verifying_key: &[u8], contribution: &[u8], challenge: &GlobalChallenge, node: &[u8]) -> Result<(), BackendError>;
+    fn check_segment_proof(
+        &self,
+        verifying_key: &[u8],
+        contribution: &[u8],
+        challenge: &GlobalChallenge,
+        node: &[u8],
+    ) -> Result<(), BackendError>;
     /// Verifies a final proof: the public values it proves, or what is wrong.
     fn verify(&self, verifying_key: &[u8], proof: &[u8]) -> Result<PublicValues, BackendError>;
 }

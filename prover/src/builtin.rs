@@ -142,9 +142,9 @@ impl LoadedProgram for BuiltInProgram {
         };
         match done {
             Ok(done) => Ok(execution(done)),
-            Err(_) if too_many => Err(BackendError::Trap(format!(
-                "the execution has more than {MAX_SEGMENTS} segments; ask for larger segments"
-            ))),
+            Err(_) if too_many => {
+                Err(BackendError::Trap(format!("the execution has more than {MAX_SEGMENTS} segments; ask for larger segments")))
+            }
             Err(ExecutionError::Stopped | ExecutionError::Cancelled) => Err(BackendError::Stopped),
             Err(error @ ExecutionError::Trap(_)) => Err(BackendError::Trap(error.to_string())),
             Err(error) => Err(BackendError::Malformed { what: "execution request", reason: error.to_string() }),
@@ -153,8 +153,7 @@ impl LoadedProgram for BuiltInProgram {
 
     fn contribute(&self, segment: &[u8]) -> Result<(Vec<u8>, Box<dyn Contributed>), BackendError> {
         let segment: Segment = decode(segment).map_err(|e| malformed("segment")(e.to_string()))?;
-        let trace =
-            replay(&self.0.executable, &segment, MAX_STEPS.ilog2()).map_err(|e| malformed("segment")(e.to_string()))?;
+        let trace = replay(&self.0.executable, &segment, MAX_STEPS.ilog2()).map_err(|e| malformed("segment")(e.to_string()))?;
         let committed = contribute(&self.0, &segment, &trace).map_err(BackendError::Internal)?;
         let contribution = committed.contribution.to_bytes();
         Ok((contribution, Box::new(BuiltInContributed { key: Arc::clone(&self.0), committed })))

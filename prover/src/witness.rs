@@ -11,9 +11,7 @@ use crate::stark::config::Val;
 use crate::stark::table::Table;
 use crate::tables::any::AnyTable;
 use crate::tables::lookups::Counts;
-use crate::tables::{
-    add, bitwise, compare, image, instruction, jump, ledger, load, mul, program, shift, store, touched,
-};
+use crate::tables::{add, bitwise, compare, image, instruction, jump, ledger, load, mul, program, shift, store, touched};
 
 /// A segment's tables, filled.
 pub struct Witness {
@@ -25,7 +23,12 @@ pub struct Witness {
 
 impl Witness {
     /// Fills the tables of a segment. Fails if the trace asks for what no fixed table has.
-    pub fn new(program: &Program, image_words: &RowMajorMatrix<Val>, segment: &Segment, trace: &SegmentTrace) -> Result<Self, String> {
+    pub fn new(
+        program: &Program,
+        image_words: &RowMajorMatrix<Val>,
+        segment: &Segment,
+        trace: &SegmentTrace,
+    ) -> Result<Self, String> {
         let rows = &program.rows;
         let mut built: Vec<(AnyTable, RowMajorMatrix<Val>)> = Vec::with_capacity(TABLES);
         macro_rules! instructions {

@@ -36,10 +36,7 @@ pub struct SealedChallenge {
 
 fn seed(key: &[u8; 32], contributions: &[Contribution], public: &PublicValues) -> Result<[u8; 32], ProtocolError> {
     if public.outputs.len() != OUTPUT_COUNT {
-        return Err(ProtocolError::PublicValues(format!(
-            "{} outputs instead of {OUTPUT_COUNT}",
-            public.outputs.len()
-        )));
+        return Err(ProtocolError::PublicValues(format!("{} outputs instead of {OUTPUT_COUNT}", public.outputs.len())));
     }
     let leaves: Vec<_> = contributions.iter().map(leaf).collect();
     let mut hasher = blake3::Hasher::new_derive_key(DOMAIN);

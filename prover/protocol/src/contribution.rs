@@ -81,9 +81,7 @@ pub fn check_contribution(index: u32, contribution: &[u8]) -> Result<(), Protoco
 /// Checks that contributions, in order, form one chain of segments that ends halted with the whole ledger begun by the image.
 /// The verifier checks the same and that the chain starts at the program's entry.
 pub fn check_chain(contributions: &[Contribution]) -> Result<(), ProtocolError> {
-    let error = |index: usize, reason: &str| {
-        Err(ProtocolError::Chain { index: index as u32, reason: reason.into() })
-    };
+    let error = |index: usize, reason: &str| Err(ProtocolError::Chain { index: index as u32, reason: reason.into() });
     let (Some(first), Some(last)) = (contributions.first(), contributions.last()) else {
         return error(0, "there are no segments");
     };

@@ -23,8 +23,7 @@ impl BusChallenges {
     /// From the two challenges of a scope.
     pub fn new(alpha: Challenge, beta: Challenge) -> Self {
         let betas: Vec<Challenge> = beta.powers().skip(1).take(MAX_TUPLE).collect();
-        let betas_by_coordinate =
-            std::array::from_fn(|d| betas.iter().map(|b| b.as_basis_coefficients_slice()[d]).collect());
+        let betas_by_coordinate = std::array::from_fn(|d| betas.iter().map(|b| b.as_basis_coefficients_slice()[d]).collect());
         Self { alpha, betas, betas_by_coordinate }
     }
 
@@ -128,13 +127,7 @@ pub struct PackedFolder<'a> {
 impl<'a> PackedFolder<'a> {
     /// An empty folder.
     pub fn new(challenges: &'a LogUpChallenges, tag: u32) -> Self {
-        Self {
-            challenges,
-            tag: Val::from_u32(tag).into(),
-            constraints: Vec::new(),
-            local: Vec::new(),
-            global: Vec::new(),
-        }
+        Self { challenges, tag: Val::from_u32(tag).into(), constraints: Vec::new(), local: Vec::new(), global: Vec::new() }
     }
 
     /// Empties it for the next rows.
@@ -196,13 +189,8 @@ impl TableBuilder for PointFolder<'_> {
 
 /// The LogUp constraints of one scope, in order: per pair of interactions `h d1 d2 = m1 d2 + m2 d1`, then the running sum
 /// `next - sum - (h's of the row) + mean = 0`, cyclic over all rows, so that the h's add up to height * mean.
-pub fn logup_constraints<E, V>(
-    interactions: &[Interaction<E, V>],
-    columns: &[E],
-    sum_next: E,
-    mean: E,
-    mut emit: impl FnMut(E),
-) where
+pub fn logup_constraints<E, V>(interactions: &[Interaction<E, V>], columns: &[E], sum_next: E, mean: E, mut emit: impl FnMut(E))
+where
     E: PrimeCharacteristicRing + Copy + std::ops::Mul<V, Output = E> + std::ops::Sub<V, Output = E>,
     V: Copy,
 {

@@ -1,6 +1,8 @@
 //! The LogUp trace of a table: one column per two interactions with the sum of their fractions, and running sums.
 
-use p3_field::{BasedVectorSpace, Field, PackedFieldExtension, PackedValue, PrimeCharacteristicRing, batch_multiplicative_inverse};
+use p3_field::{
+    BasedVectorSpace, Field, PackedFieldExtension, PackedValue, PrimeCharacteristicRing, batch_multiplicative_inverse,
+};
 use p3_matrix::Matrix;
 use p3_matrix::dense::RowMajorMatrix;
 use p3_maybe_rayon::prelude::*;
@@ -56,8 +58,7 @@ pub fn permutation<A: Table>(
             let mut folder = PackedFolder::new(challenges, tag);
             let (mut prep, mut row) = (Vec::new(), Vec::new());
             let per_group = shape.local + shape.global;
-            let mut interactions: Vec<Interaction<PackedChallenge, PackedVal>> =
-                Vec::with_capacity(per_group * GROUPS_PER_CHUNK);
+            let mut interactions: Vec<Interaction<PackedChallenge, PackedVal>> = Vec::with_capacity(per_group * GROUPS_PER_CHUNK);
             for first in (0..chunk_rows).step_by(PackedVal::WIDTH) {
                 let first = chunk * chunk_rows + first;
                 if let Some(matrix) = preprocessed {
@@ -74,9 +75,7 @@ pub fn permutation<A: Table>(
                 let base = group * per_group;
                 let rows = &mut out[group * PackedVal::WIDTH * width..(group + 1) * PackedVal::WIDTH * width];
                 let mut column = 0;
-                for (scope, (start, count)) in
-                    [(base, shape.local), (base + shape.local, shape.global)].into_iter().enumerate()
-                {
+                for (scope, (start, count)) in [(base, shape.local), (base + shape.local, shape.global)].into_iter().enumerate() {
                     let mut total = PackedChallenge::ZERO;
                     for pair in (start..start + count).step_by(2) {
                         let mut h = inverses[pair] * interactions[pair].1;

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use tracing::info_span;
 
 use super::config::{
-    Challenge, Challenger, Commitment, Config, Domain, EXTENSION_DEGREE, OpeningProof, PackedChallenge, PackedVal,
-    ProverData, Val,
+    Challenge, Challenger, Commitment, Config, Domain, EXTENSION_DEGREE, OpeningProof, PackedChallenge, PackedVal, ProverData,
+    Val,
 };
 use super::folder::{BusChallenges, LogUpChallenges, PackedFolder, Shape, logup_constraints, split_scopes};
 use super::logup::{pack_rows, permutation};
@@ -166,9 +166,7 @@ pub fn prove<A: Table>(
     let permutation_ldes = config.mmcs.get_matrices(&permutation_data);
     let mut quotient_ldes = Vec::with_capacity(QUOTIENT_CHUNKS * instances.len());
     for (i, (instance, &shape)) in instances.iter().zip(&shapes).enumerate() {
-        let fixed = instance
-            .preprocessed
-            .map(|(round, matrix)| config.mmcs.get_matrices(&preprocessed[round].data)[matrix]);
+        let fixed = instance.preprocessed.map(|(round, matrix)| config.mmcs.get_matrices(&preprocessed[round].data)[matrix]);
         let trace_domain = domain(config, stage1.traces[i].height());
         let quotient_domain = trace_domain.create_disjoint_domain(trace_domain.size() * QUOTIENT_CHUNKS);
         let values = quotient(
@@ -202,11 +200,7 @@ pub fn prove<A: Table>(
 
     // Openings.
     let here = |count: usize| vec![vec![zeta]; count];
-    let with_next = stage1
-        .traces
-        .iter()
-        .map(|t| vec![zeta, next_point(&domain(config, t.height()), zeta)])
-        .collect();
+    let with_next = stage1.traces.iter().map(|t| vec![zeta, next_point(&domain(config, t.height()), zeta)]).collect();
     let mut rounds: Vec<(&ProverData, Vec<Vec<Challenge>>)> = vec![
         (&stage1.data, here(instances.len())),
         (&permutation_data, with_next),
@@ -221,22 +215,14 @@ pub fn prove<A: Table>(
         .map(|(i, instance)| TableOpening {
             local_sum: sums[i].0,
             global_sum: sums[i].1,
-            preprocessed: instance
-                .preprocessed
-                .map_or_else(Vec::new, |(round, matrix)| opened[3 + round][matrix][0].clone()),
+            preprocessed: instance.preprocessed.map_or_else(Vec::new, |(round, matrix)| opened[3 + round][matrix][0].clone()),
             main: opened[0][i][0].clone(),
             permutation: opened[1][i][0].clone(),
             permutation_next: opened[1][i][1].clone(),
             quotient: std::array::from_fn(|chunk| opened[2][i * QUOTIENT_CHUNKS + chunk][0].clone()),
         })
         .collect();
-    Some(StarkProof {
-        logup_witness,
-        permutation: permutation_commitment,
-        quotient: quotient_commitment,
-        tables,
-        opening,
-    })
+    Some(StarkProof { logup_witness, permutation: permutation_commitment, quotient: quotient_commitment, tables, opening })
 }
 
 /// The point one row further.
@@ -268,9 +254,8 @@ fn quotient<A: Table>(on: &TableOnCoset<'_, A>, quotient_domain: &Domain, alpha:
     // The vanishing polynomial takes only QUOTIENT_CHUNKS values on the coset, by natural index modulo that number; in
     // bit-reversed order each fills one contiguous part.
     let shift = quotient_domain.first_point().exp_u64(height as u64);
-    let inverse_vanishing: Vec<Val> = Val::two_adic_generator_powers(log2_strict_usize(QUOTIENT_CHUNKS))
-        .map(|x| (shift * x - Val::ONE).inverse())
-        .collect();
+    let inverse_vanishing: Vec<Val> =
+        Val::two_adic_generator_powers(log2_strict_usize(QUOTIENT_CHUNKS)).map(|x| (shift * x - Val::ONE).inverse()).collect();
 
     let mut powers: Vec<Challenge> = alpha.powers().take(shape.all_constraints()).collect();
     let logup_powers = powers.split_off(shape.constraints);
@@ -293,8 +278,7 @@ fn quotient<A: Table>(on: &TableOnCoset<'_, A>, quotient_domain: &Domain, alpha:
             pack_rows(on.permutation, first, flat);
             permutation.clear();
             permutation.extend(
-                flat.chunks_exact(EXTENSION_DEGREE)
-                    .map(|c: &[PackedVal]| PackedChallenge::from_basis_coefficients_fn(|d| c[d])),
+                flat.chunks_exact(EXTENSION_DEGREE).map(|c: &[PackedVal]| PackedChallenge::from_basis_coefficients_fn(|d| c[d])),
             );
             // Where each lane's next row lies.
             let next_rows: [usize; PackedVal::WIDTH] = std::array::from_fn(|lane| {

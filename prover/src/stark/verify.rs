@@ -76,10 +76,8 @@ pub fn verify<A: Table>(
 
     // Openings against commitments.
     let domains: Vec<Domain> = log_heights.iter().map(|&h| domain(config, 1 << h)).collect();
-    let quotient_domains: Vec<Vec<Domain>> = domains
-        .iter()
-        .map(|d| d.create_disjoint_domain(d.size() * QUOTIENT_CHUNKS).split_domains(QUOTIENT_CHUNKS))
-        .collect();
+    let quotient_domains: Vec<Vec<Domain>> =
+        domains.iter().map(|d| d.create_disjoint_domain(d.size() * QUOTIENT_CHUNKS).split_domains(QUOTIENT_CHUNKS)).collect();
     let mut main = Vec::new();
     let mut permutation = Vec::new();
     let mut quotient = Vec::new();
@@ -87,18 +85,14 @@ pub fn verify<A: Table>(
         main.push((domains[i], vec![(zeta, opening.main.clone())]));
         permutation.push((
             domains[i],
-            vec![
-                (zeta, opening.permutation.clone()),
-                (next_point(&domains[i], zeta), opening.permutation_next.clone()),
-            ],
+            vec![(zeta, opening.permutation.clone()), (next_point(&domains[i], zeta), opening.permutation_next.clone())],
         ));
         for (chunk, d) in opening.quotient.iter().zip(&quotient_domains[i]) {
             // Chunks are committed as extensions of functions on their own coset; their commitment domain is the trace's size.
             quotient.push((*d, vec![(zeta, chunk.clone())]));
         }
     }
-    let mut rounds =
-        vec![(stage1.clone(), main), (proof.permutation.clone(), permutation), (proof.quotient.clone(), quotient)];
+    let mut rounds = vec![(stage1.clone(), main), (proof.permutation.clone(), permutation), (proof.quotient.clone(), quotient)];
     for (round, shape) in preprocessed.iter().enumerate() {
         let mut openings = Vec::with_capacity(shape.matrices.len());
         for (matrix, &(width, log_height)) in shape.matrices.iter().enumerate() {
@@ -113,10 +107,7 @@ pub fn verify<A: Table>(
         }
         rounds.push((shape.commitment.clone(), openings));
     }
-    config
-        .pcs
-        .verify(rounds, &proof.opening, &mut challenger)
-        .map_err(|error| StarkError::Openings(format!("{error:?}")))?;
+    config.pcs.verify(rounds, &proof.opening, &mut challenger).map_err(|error| StarkError::Openings(format!("{error:?}")))?;
 
     // Constraints at the point.
     for (i, (instance, &shape)) in instances.iter().zip(&shapes).enumerate() {

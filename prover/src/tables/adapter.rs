@@ -88,9 +88,19 @@ pub struct RowRest<E> {
 /// Tuple of a row on the program bus. The program table sends exactly these fields.
 pub fn program_tuple<E: Clone>(pc: &[E; 2], next_pc: &[E; 2], rs1: &E, rest: &RowRest<E>) -> [E; 13] {
     [
-        pc[0].clone(), pc[1].clone(), rest.code.clone(), rest.rd.clone(), rs1.clone(), rest.rs2.clone(),
-        rest.imm[0].clone(), rest.imm[1].clone(), rest.imm[2].clone(),
-        next_pc[0].clone(), next_pc[1].clone(), rest.alt_pc[0].clone(), rest.alt_pc[1].clone(),
+        pc[0].clone(),
+        pc[1].clone(),
+        rest.code.clone(),
+        rest.rd.clone(),
+        rs1.clone(),
+        rest.rs2.clone(),
+        rest.imm[0].clone(),
+        rest.imm[1].clone(),
+        rest.imm[2].clone(),
+        next_pc[0].clone(),
+        next_pc[1].clone(),
+        rest.alt_pc[0].clone(),
+        rest.alt_pc[1].clone(),
     ]
 }
 

@@ -11,8 +11,19 @@ use crate::stark::table::{Table, TableBuilder};
 #[repr(u8)]
 #[allow(missing_docs, reason = "each is documented in its folder")]
 pub enum AnyTable {
-    Add, Bitwise, Shift, Compare, Jump, Load, Store, Mul,
-    Touched, Ledger, Program, Bytes, Image,
+    Add,
+    Bitwise,
+    Shift,
+    Compare,
+    Jump,
+    Load,
+    Store,
+    Mul,
+    Touched,
+    Ledger,
+    Program,
+    Bytes,
+    Image,
 }
 
 impl AnyTable {
@@ -50,19 +61,58 @@ impl AnyTable {
 macro_rules! each {
     ($any:expr, $table:ident => $body:expr) => {
         match $any {
-            AnyTable::Add => { let $table = &add::Add; $body }
-            AnyTable::Bitwise => { let $table = &bitwise::Bitwise; $body }
-            AnyTable::Shift => { let $table = &shift::Shift; $body }
-            AnyTable::Compare => { let $table = &compare::Compare; $body }
-            AnyTable::Jump => { let $table = &jump::Jump; $body }
-            AnyTable::Load => { let $table = &load::Load; $body }
-            AnyTable::Store => { let $table = &store::Store; $body }
-            AnyTable::Mul => { let $table = &mul::Mul; $body }
-            AnyTable::Touched => { let $table = &touched::Touched; $body }
-            AnyTable::Ledger => { let $table = &ledger::Ledger; $body }
-            AnyTable::Program => { let $table = &program::Program; $body }
-            AnyTable::Bytes => { let $table = &bytes::Bytes; $body }
-            AnyTable::Image => { let $table = &image::Image; $body }
+            AnyTable::Add => {
+                let $table = &add::Add;
+                $body
+            }
+            AnyTable::Bitwise => {
+                let $table = &bitwise::Bitwise;
+                $body
+            }
+            AnyTable::Shift => {
+                let $table = &shift::Shift;
+                $body
+            }
+            AnyTable::Compare => {
+                let $table = &compare::Compare;
+                $body
+            }
+            AnyTable::Jump => {
+                let $table = &jump::Jump;
+                $body
+            }
+            AnyTable::Load => {
+                let $table = &load::Load;
+                $body
+            }
+            AnyTable::Store => {
+                let $table = &store::Store;
+                $body
+            }
+            AnyTable::Mul => {
+                let $table = &mul::Mul;
+                $body
+            }
+            AnyTable::Touched => {
+                let $table = &touched::Touched;
+                $body
+            }
+            AnyTable::Ledger => {
+                let $table = &ledger::Ledger;
+                $body
+            }
+            AnyTable::Program => {
+                let $table = &program::Program;
+                $body
+            }
+            AnyTable::Bytes => {
+                let $table = &bytes::Bytes;
+                $body
+            }
+            AnyTable::Image => {
+                let $table = &image::Image;
+                $body
+            }
         }
     };
 }

@@ -10,8 +10,18 @@ use crate::stark::table::{Columns, Table};
 
 /// Values at which carries, signs and limbs change.
 pub const EDGES: [u64; 12] = [
-    0, 1, 0xffff, 0x1_0000, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 0x1_0000_0000,
-    0x7fff_ffff_ffff_ffff, 0x8000_0000_0000_0000, u64::MAX, 0x0123_4567_89ab_cdef,
+    0,
+    1,
+    0xffff,
+    0x1_0000,
+    0x7fff_ffff,
+    0x8000_0000,
+    0xffff_ffff,
+    0x1_0000_0000,
+    0x7fff_ffff_ffff_ffff,
+    0x8000_0000_0000_0000,
+    u64::MAX,
+    0x0123_4567_89ab_cdef,
 ];
 
 /// A step of `rd = rs1 op src2` with result `a`, at plausible times, and its row (whose index is `index`).
@@ -29,8 +39,16 @@ pub fn step(index: u32, op: Op, b: u64, c: u64, a: u64, imm: bool) -> (Step, Row
     };
     let clk = 20_000 + index;
     let step = Step {
-        clk, row: index, next_pc: row.next_pc, b, c, a, prev_a: 0x1111_2222_3333_4444,
-        ts_b: 4 * clk - 70_000, ts_c: if imm { 0 } else { 4 * clk - 1 }, ts_a: 4 * clk - 66_000,
+        clk,
+        row: index,
+        next_pc: row.next_pc,
+        b,
+        c,
+        a,
+        prev_a: 0x1111_2222_3333_4444,
+        ts_b: 4 * clk - 70_000,
+        ts_c: if imm { 0 } else { 4 * clk - 1 },
+        ts_a: 4 * clk - 66_000,
         ..Step::default()
     };
     (step, row)

@@ -18,8 +18,7 @@ impl Table for Add {
     }
 
     fn eval<B: TableBuilder>(&self, _: &[B::Expr], row: &[B::Expr], b: &mut B) {
-        let AddColumns { common, is_add, is_sub, is_add_w, is_sub_w, is_advice, carry, sign } =
-            AddColumns::<B::Expr>::of(row);
+        let AddColumns { common, is_add, is_sub, is_add_w, is_sub_w, is_advice, carry, sign } = AddColumns::<B::Expr>::of(row);
 
         // Exactly one operation on a real row, and the row the program has for it.
         let real = one_flag(b, &[is_add, is_sub, is_add_w, is_sub_w, is_advice]);

@@ -8,8 +8,8 @@ use zisk_machine::trace::Step;
 use crate::columns;
 use crate::stark::table::{Bus, TableBuilder};
 use crate::tables::adapter::{
-    Access, F, Fetch, RowRest, SLOT_B, SLOT_MEMORY, access, fetch, gap_bytes, halves, immediate,
-    limbs, register, zero_unless_used,
+    Access, F, Fetch, RowRest, SLOT_B, SLOT_MEMORY, access, fetch, gap_bytes, halves, immediate, limbs, register,
+    zero_unless_used,
 };
 
 #[cfg(test)]
@@ -20,20 +20,10 @@ pub mod testing;
 /// `value` and the constant have 16-bit limbs. So each carry below is (a number in [0, 2^17) minus a limb) / 2^16: if the limbs `low`
 /// and `high` have 16 bits too, there is one way to make it 0 or 1. Without a bound on `high`, the second carry still
 /// says that `high` is an integer in [-2^16, 2^17): stores make use of that.
-pub fn sum_is<B: TableBuilder>(
-    b: &mut B,
-    value: &[B::Expr; 4],
-    imm: &[B::Expr; 3],
-    low: B::Expr,
-    high: B::Expr,
-) {
+pub fn sum_is<B: TableBuilder>(b: &mut B, value: &[B::Expr; 4], imm: &[B::Expr; 3], low: B::Expr, high: B::Expr) {
     let sum = [low, high, B::Expr::ZERO, B::Expr::ZERO];
     let mut carry = B::Expr::ZERO;
-    for ((v, i), s) in value
-        .iter()
-        .zip([&imm[0], &imm[1], &imm[2], &imm[2]])
-        .zip(sum)
-    {
+    for ((v, i), s) in value.iter().zip([&imm[0], &imm[1], &imm[2], &imm[2]]).zip(sum) {
         carry = (v.clone() + i.clone() + carry - s) * F::ONE.div_2exp_u64(16);
         b.assert_bool(carry.clone());
     }
@@ -94,16 +84,11 @@ impl MemoryStep<F> {
             return;
         }
         self.before = limbs(step.memory.before);
-        self.access_memory
-            .fill(step.clk, SLOT_MEMORY, step.memory.prev_ts);
+        self.access_memory.fill(step.clk, SLOT_MEMORY, step.memory.prev_ts);
         let limb = (step.memory.before >> ((address >> 1 & 3) * 16)) as u16;
         if byte {
             let [low, high] = limb.to_le_bytes();
-            let (part, other) = if address & 1 == 0 {
-                (low, high)
-            } else {
-                (high, low)
-            };
+            let (part, other) = if address & 1 == 0 { (low, high) } else { (high, low) };
             (self.part, self.other) = (F::from_u8(part), F::from_u8(other));
         } else {
             self.part = F::from_u16(limb);
@@ -140,52 +125,17 @@ pub fn memory_step<B: TableBuilder>(
     row: &MemoryStep<B::Expr>,
     after: &[B::Expr; 4],
 ) {
-    let MemoryStep {
-        fetch: state,
-        offset,
-        line,
-        high_byte,
-        high,
-        before,
-        part,
-        other,
-        ..
-    } = row;
-    let Operation {
-        code,
-        rd,
-        rs2,
-        is_byte,
-        aligned,
-        gap_hi,
-    } = operation;
+    let MemoryStep { fetch: state, offset, line, high_byte, high, before, part, other, .. } = row;
+    let Operation { code, rd, rs2, is_byte, aligned, gap_hi } = operation;
     let clk = &state.clk;
 
     // The prover may take the detour as it likes (it does the same byte by byte), but must take it if not aligned.
     for ((goto, next), alt) in row.goto.iter().zip(&state.next_pc).zip(&row.alt_pc) {
-        b.assert_eq(
-            goto.clone(),
-            next.clone() + row.misaligned.clone() * (alt.clone() - next.clone()),
-        );
+        b.assert_eq(goto.clone(), next.clone() + row.misaligned.clone() * (alt.clone() - next.clone()));
     }
-    let rest = RowRest {
-        code,
-        rd,
-        rs2,
-        imm: row.imm.clone(),
-        alt_pc: row.alt_pc.clone(),
-    };
+    let rest = RowRest { code, rd, rs2, imm: row.imm.clone(), alt_pc: row.alt_pc.clone() };
     fetch(b, real, state, &rest, row.goto.clone());
-    access(
-        b,
-        real,
-        register::<B>(&state.rs1),
-        clk,
-        SLOT_B,
-        &row.access_b,
-        &row.b,
-        &row.b,
-    );
+    access(b, real, register::<B>(&state.rs1), clk, SLOT_B, &row.access_b, &row.b, &row.b);
 
     // The address: 8 line + offset is a byte because line < 32 (both `line` and `8 line` are bytes) and the bits are bits.
     // `high` is bounded by the caller.
@@ -193,11 +143,7 @@ pub fn memory_step<B: TableBuilder>(
         b.assert_bool(bit.clone());
         b.assert_zero(aligned * bit.clone());
     }
-    b.send(
-        Bus::Bytes,
-        real.clone(),
-        &[line.clone(), line.clone() * F::from_u32(8)],
-    );
+    b.send(Bus::Bytes, real.clone(), &[line.clone(), line.clone() * F::from_u32(8)]);
     gap_bytes(b, real, &row.access_b.gap_hi, &row.access_memory.gap_hi);
     gap_bytes(b, real, high_byte, &gap_hi);
     let low = offset[0].clone()
@@ -208,36 +154,18 @@ pub fn memory_step<B: TableBuilder>(
     sum_is(b, &row.b, &row.imm, low, high.clone());
 
     // The word.
-    let word = line.clone()
-        + high_byte.clone() * F::from_u32(1 << 5)
-        + high.clone() * F::from_u32(1 << 13);
+    let word = line.clone() + high_byte.clone() * F::from_u32(1 << 5) + high.clone() * F::from_u32(1 << 13);
     zero_unless_used(b, used, &row.access_memory);
     for limb in before {
         b.assert_zero((B::Expr::ONE - used.clone()) * limb.clone());
     }
-    access(
-        b,
-        used,
-        word,
-        clk,
-        SLOT_MEMORY,
-        &row.access_memory,
-        before,
-        after,
-    );
+    access(b, used, word, clk, SLOT_MEMORY, &row.access_memory, before, after);
 
     // The limb at the address is part + 256 other, or 256 part + other for the upper byte. For all but bytes `other` is 0 and so is bit 0,
     // unless misaligned: then the limb is 0 and so is `part`.
-    let limb = limb_selectors::<B>(offset)
-        .into_iter()
-        .zip(before)
-        .map(|(s, limb)| s * limb.clone())
-        .sum::<B::Expr>();
+    let limb = limb_selectors::<B>(offset).into_iter().zip(before).map(|(s, limb)| s * limb.clone()).sum::<B::Expr>();
     let swapped = offset[0].clone() * (part.clone() - other.clone()) * F::from_u32(255);
-    b.assert_eq(
-        limb,
-        part.clone() + other.clone() * F::from_u32(256) + swapped,
-    );
+    b.assert_eq(limb, part.clone() + other.clone() * F::from_u32(256) + swapped);
     b.assert_zero((B::Expr::ONE - is_byte.clone()) * other.clone());
     b.send(Bus::Bytes, is_byte, &[part.clone(), other.clone()]);
 }
@@ -246,10 +174,5 @@ pub fn memory_step<B: TableBuilder>(
 pub fn limb_selectors<B: TableBuilder>(offset: &[B::Expr; 3]) -> [B::Expr; 4] {
     let [_, x, y] = offset;
     let both = x.clone() * y.clone();
-    [
-        B::Expr::ONE - x.clone() - y.clone() + both.clone(),
-        x.clone() - both.clone(),
-        y.clone() - both.clone(),
-        both,
-    ]
+    [B::Expr::ONE - x.clone() - y.clone() + both.clone(), x.clone() - both.clone(), y.clone() - both.clone(), both]
 }

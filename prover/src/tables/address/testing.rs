@@ -30,40 +30,24 @@ impl Random {
     pub fn value(&mut self) -> u64 {
         match self.below(4) {
             0 => EDGES[self.below(12) as usize],
-            1 => (0..4).fold(0, |x, _| {
-                x << 16 | [0, 1, 0x7f80, 0x8000, 0x80ff, 0xffff][self.below(6) as usize]
-            }),
+            1 => (0..4).fold(0, |x, _| x << 16 | [0, 1, 0x7f80, 0x8000, 0x80ff, 0xffff][self.below(6) as usize]),
             _ => self.any(),
         }
     }
 }
 
-fn row_outcome<C: Columns<F>>(
-    table: &impl Table,
-    step: &Step,
-    row: &Row,
-    fill: impl Fn(&mut C, &Step, &Row),
-) -> RowOutcome {
+fn row_outcome<C: Columns<F>>(table: &impl Table, step: &Step, row: &Row, fill: impl Fn(&mut C, &Step, &Row)) -> RowOutcome {
     let mut cells = F::zero_vec(C::WIDTH);
     fill(C::of_mut(&mut cells), step, row);
     check_row(table, &[], &cells, 1)
 }
 
 fn accepted(outcome: &RowOutcome) -> bool {
-    outcome.broken.is_empty()
-        && outcome
-            .balance
-            .keys()
-            .all(|(bus, tuple)| bus.look_up(tuple) != Some(false))
+    outcome.broken.is_empty() && outcome.balance.keys().all(|(bus, tuple)| bus.look_up(tuple) != Some(false))
 }
 
 /// Whether a constraint or a look-up refuses the row that `fill` makes of the (wrong) step.
-pub fn refused<C: Columns<F>>(
-    table: &impl Table,
-    step: &Step,
-    row: &Row,
-    fill: impl Fn(&mut C, &Step, &Row),
-) -> bool {
+pub fn refused<C: Columns<F>>(table: &impl Table, step: &Step, row: &Row, fill: impl Fn(&mut C, &Step, &Row)) -> bool {
     !accepted(&row_outcome(table, step, row, fill))
 }
 
@@ -77,17 +61,10 @@ pub fn check_effects<C: Columns<F>>(
     accesses: &[(u32, u32, u32, u64, u64)],
 ) {
     let outcome = row_outcome(table, step, row, fill);
-    assert!(
-        accepted(&outcome),
-        "table {} refuses {step:?} of {row:?}: {:?}",
-        table.name(),
-        outcome.broken
-    );
+    assert!(accepted(&outcome), "table {} refuses {step:?} of {row:?}: {:?}", table.name(), outcome.broken);
     let u32s = |xs: &[F]| xs.iter().map(|x| x.as_canonical_u32()).collect::<Vec<_>>();
     let pc = |clk: u32, pc: u32| (Bus::State, vec![clk, pc & 0xffff, pc >> 16]);
-    let word = |word: u32, ts: u32, value: u64| {
-        (Bus::Memory, [vec![word, ts], u32s(&limbs(value))].concat())
-    };
+    let word = |word: u32, ts: u32, value: u64| (Bus::Memory, [vec![word, ts], u32s(&limbs(value))].concat());
     let mut expected = Balance::from([
         (pc(step.clk, row.pc), F::NEG_ONE),
         (pc(step.clk + 1, step.next_pc), F::ONE),
@@ -97,12 +74,7 @@ pub fn check_effects<C: Columns<F>>(
         expected.insert(word(number, prev_ts, before), F::NEG_ONE);
         expected.insert(word(number, 4 * step.clk + slot, after), F::ONE);
     }
-    assert_eq!(
-        outcome.noticeable().balance,
-        expected,
-        "table {}, {step:?} of {row:?}",
-        table.name()
-    );
+    assert_eq!(outcome.noticeable().balance, expected, "table {}, {step:?} of {row:?}", table.name());
 }
 
 /// Changes of a cell that may make up for a change of another one.
@@ -141,21 +113,11 @@ fn breaks(table: &impl Table, cells: &[F]) -> bool {
 }
 
 /// Changes any two cells of a row together: no such change may go unnoticed.
-pub fn attack_pairs<C: Columns<F>>(
-    table: &impl Table,
-    step: &Step,
-    row: &Row,
-    fill: impl Fn(&mut C, &Step, &Row),
-) {
+pub fn attack_pairs<C: Columns<F>>(table: &impl Table, step: &Step, row: &Row, fill: impl Fn(&mut C, &Step, &Row)) {
     let mut cells = F::zero_vec(C::WIDTH);
     fill(C::of_mut(&mut cells), step, row);
     let honest = check_row(table, &[], &cells, 1).noticeable();
-    assert!(
-        accepted(&honest),
-        "table {} refuses {step:?} of {row:?}: {:?}",
-        table.name(),
-        honest.broken
-    );
+    assert!(accepted(&honest), "table {} refuses {step:?} of {row:?}: {:?}", table.name(), honest.broken);
     for i in 0..cells.len() {
         for x in changes(cells[i]) {
             let was = std::mem::replace(&mut cells[i], x);
@@ -163,8 +125,7 @@ pub fn attack_pairs<C: Columns<F>>(
                 for y in changes(cells[j]) {
                     let was = std::mem::replace(&mut cells[j], y);
                     assert!(
-                        breaks(table, &cells)
-                            || check_row(table, &[], &cells, 1).noticeable() != honest,
+                        breaks(table, &cells) || check_row(table, &[], &cells, 1).noticeable() != honest,
                         "table {}: columns {j} and {i} of {step:?} of {row:?}",
                         table.name(),
                     );
@@ -183,21 +144,10 @@ pub fn attack_padding<C: Columns<F>>(table: &impl Table, flags: &[usize]) {
     let columns: Vec<_> = (0..C::WIDTH).filter(|i| !flags.contains(i)).collect();
     for (n, &i) in columns.iter().enumerate() {
         for &j in &columns[..n] {
-            for (x, y) in [
-                (1, 0),
-                (0, 1),
-                (1, 1),
-                (1, 0x1_0000),
-                (0x1234_5678, 1),
-                (1 << 16, 1 << 8),
-            ] {
+            for (x, y) in [(1, 0), (0, 1), (1, 1), (1, 0x1_0000), (0x1234_5678, 1), (1 << 16, 1 << 8)] {
                 (cells[i], cells[j]) = (F::from_u32(x), F::from_u32(y));
                 let outcome = check_row(table, &[], &cells, 1);
-                assert!(
-                    !outcome.broken.is_empty() || outcome.balance.is_empty(),
-                    "table {}: columns {j} and {i}",
-                    table.name()
-                );
+                assert!(!outcome.broken.is_empty() || outcome.balance.is_empty(), "table {}: columns {j} and {i}", table.name());
             }
             (cells[i], cells[j]) = (F::ZERO, F::ZERO);
         }
@@ -234,18 +184,12 @@ pub fn check_degrees(table: &impl Table) {
     let mut random = Random(4);
     let mut cells = || {
         let n = table.preprocessed_width() + table.width();
-        (0..n)
-            .map(|_| F::from_u64(random.any()))
-            .collect::<Vec<_>>()
+        (0..n).map(|_| F::from_u64(random.any())).collect::<Vec<_>>()
     };
     let (start, slope) = (cells(), cells());
     let points: Vec<_> = (0..5)
         .map(|t| {
-            let row: Vec<_> = start
-                .iter()
-                .zip(&slope)
-                .map(|(&x, &y)| x + y * F::from_u32(t))
-                .collect();
+            let row: Vec<_> = start.iter().zip(&slope).map(|(&x, &y)| x + y * F::from_u32(t)).collect();
             let (fixed, row) = row.split_at(table.preprocessed_width());
             let mut recorder = Recorder::default();
             table.eval(fixed, row, &mut recorder);
@@ -259,11 +203,7 @@ pub fn check_degrees(table: &impl Table) {
             for _ in 0..=degree {
                 line = line.windows(2).map(|pair| pair[1] - pair[0]).collect();
             }
-            assert!(
-                line.iter().all(|&x| x == F::ZERO),
-                "table {}: expression {i} is not of degree {degree}",
-                table.name()
-            );
+            assert!(line.iter().all(|&x| x == F::ZERO), "table {}: expression {i} is not of degree {degree}", table.name());
         }
     };
     at_most(3, |recorder| &recorder.constraints);

@@ -23,16 +23,8 @@ impl Table for Bytes {
     fn eval<B: TableBuilder>(&self, preprocessed: &[B::Expr], row: &[B::Expr], b: &mut B) {
         let BytesFixed { x, y, and } = BytesFixed::<B::Expr>::of(preprocessed);
         let counts = BytesColumns::<B::Expr>::of(row);
-        b.receive(
-            Bus::Range16,
-            counts.range16.clone(),
-            &[x.clone() + y.clone() * F::from_u32(256)],
-        );
+        b.receive(Bus::Range16, counts.range16.clone(), &[x.clone() + y.clone() * F::from_u32(256)]);
         b.receive(Bus::Bytes, counts.bytes.clone(), &[x.clone(), y.clone()]);
-        b.receive(
-            Bus::And,
-            counts.and.clone(),
-            &[x.clone(), y.clone(), and.clone()],
-        );
+        b.receive(Bus::And, counts.and.clone(), &[x.clone(), y.clone(), and.clone()]);
     }
 }

@@ -11,10 +11,7 @@ use crate::tables::address::testing::check_degrees;
 #[test]
 fn rows_answer_exactly_the_valid_tuples() {
     let fixed = preprocessed();
-    assert_eq!(
-        (fixed.width(), fixed.height()),
-        (Bytes.preprocessed_width(), 1 << 16)
-    );
+    assert_eq!((fixed.width(), fixed.height()), (Bytes.preprocessed_width(), 1 << 16));
     let trace = RowMajorMatrix::new(vec![F::ONE; Bytes.width() << 16], Bytes.width());
     let mut balance = Balance::new();
     check_table(&Bytes, Some(&fixed), &trace, 1, &mut balance).unwrap();
@@ -24,10 +21,7 @@ fn rows_answer_exactly_the_valid_tuples() {
     }
     assert_eq!(balance.len(), 3 << 16);
     for ((bus, tuple), multiplicity) in &balance {
-        assert_eq!(
-            (bus.look_up(tuple), *multiplicity),
-            (Some(true), F::NEG_ONE)
-        );
+        assert_eq!((bus.look_up(tuple), *multiplicity), (Some(true), F::NEG_ONE));
     }
 }
 
@@ -37,26 +31,14 @@ fn cells_hold_the_count_of_their_tuple() {
     let mut cells = std::collections::BTreeSet::new();
     for x in 0..256 {
         for y in 0..256 {
-            for (bus, tuple) in [
-                (Bus::Range16, vec![x * 256 + y]),
-                (Bus::Bytes, vec![x, y]),
-                (Bus::And, vec![x, y, x & y]),
-            ] {
+            for (bus, tuple) in [(Bus::Range16, vec![x * 256 + y]), (Bus::Bytes, vec![x, y]), (Bus::And, vec![x, y, x & y])] {
                 let (row, column) = multiplicity_cell(bus, &tuple).unwrap();
                 assert!(cells.insert((row, column)));
                 let mut counts = vec![F::ZERO; Bytes.width()];
                 counts[column] = F::from_u32(5);
-                let fixed =
-                    RowMajorMatrix::new(fixed.row_slice(row).unwrap().to_vec(), fixed.width());
+                let fixed = RowMajorMatrix::new(fixed.row_slice(row).unwrap().to_vec(), fixed.width());
                 let mut balance = Balance::new();
-                check_table(
-                    &Bytes,
-                    Some(&fixed),
-                    &RowMajorMatrix::new(counts, Bytes.width()),
-                    1,
-                    &mut balance,
-                )
-                .unwrap();
+                check_table(&Bytes, Some(&fixed), &RowMajorMatrix::new(counts, Bytes.width()), 1, &mut balance).unwrap();
                 assert_eq!(balance, Balance::from([((bus, tuple), -F::from_u32(5))]));
             }
         }

@@ -14,22 +14,14 @@ pub fn preprocessed() -> RowMajorMatrix<F> {
     let mut values = F::zero_vec(width << LOG_HEIGHT);
     for (i, row) in (0u16..).zip(values.chunks_exact_mut(width)) {
         let [x, y] = i.to_le_bytes();
-        *BytesFixed::of_mut(row) = BytesFixed {
-            x: F::from_u8(x),
-            y: F::from_u8(y),
-            and: F::from_u8(x & y),
-        };
+        *BytesFixed::of_mut(row) = BytesFixed { x: F::from_u8(x), y: F::from_u8(y), and: F::from_u8(x & y) };
     }
     RowMajorMatrix::new(values, width)
 }
 
 /// Row and column of the count for a tuple: `None` where this table does not answer.
 pub fn multiplicity_cell(bus: Bus, tuple: &[u32]) -> Option<(usize, usize)> {
-    const COLUMNS: BytesColumns<usize> = BytesColumns {
-        range16: 0,
-        bytes: 1,
-        and: 2,
-    };
+    const COLUMNS: BytesColumns<usize> = BytesColumns { range16: 0, bytes: 1, and: 2 };
     let pair = |x: u32, y: u32| (x < 256 && y < 256).then_some((x + 256 * y) as usize);
     match (bus, tuple) {
         (Bus::Range16, &[x]) if x < 1 << 16 => Some((x as usize, COLUMNS.range16)),

@@ -78,7 +78,8 @@ fn a_wrong_result_is_refused() {
             let honest = filled(fill, &s, &r);
             assert!(stands(&Compare, &honest), "{op:?} {b:x} {c:x}");
             // Everything as if other operands had been compared, for which the outcome is the opposite: but b and c themselves.
-            for (x, y) in [(c, b), (b, b), (b, b ^ 1), (b, b.wrapping_add(1)), (b ^ 1 << 63, c), (b, c ^ 1 << 63), (0, 1), (1, 0)] {
+            for (x, y) in [(c, b), (b, b), (b, b ^ 1), (b, b.wrapping_add(1)), (b ^ 1 << 63, c), (b, c ^ 1 << 63), (0, 1), (1, 0)]
+            {
                 if result(op, x, y) == right {
                     continue;
                 }

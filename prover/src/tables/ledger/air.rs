@@ -24,7 +24,18 @@ impl Table for Ledger {
 
     fn eval<B: TableBuilder>(&self, _: &[B::Expr], row: &[B::Expr], b: &mut B) {
         let LedgerColumns {
-            is_image, is_input, is_ram, is_register, is_public, prev_word, word, gap_hi, offset_hi, initial, last, last_tag,
+            is_image,
+            is_input,
+            is_ram,
+            is_register,
+            is_public,
+            prev_word,
+            word,
+            gap_hi,
+            offset_hi,
+            initial,
+            last,
+            last_tag,
         } = LedgerColumns::<B::Expr>::of(row);
         let real = one_flag(b, &[is_image, is_input, is_ram, is_register]);
 
@@ -58,9 +69,7 @@ impl Table for Ledger {
         }
 
         // First and last value of the word in the job.
-        let tuple = |tag: B::Expr, v: &[B::Expr; 4]| {
-            [word.clone(), tag, v[0].clone(), v[1].clone(), v[2].clone(), v[3].clone()]
-        };
+        let tuple = |tag: B::Expr, v: &[B::Expr; 4]| [word.clone(), tag, v[0].clone(), v[1].clone(), v[2].clone(), v[3].clone()];
         b.send(Bus::Word, real.clone(), &tuple(B::Expr::ZERO, initial));
         b.receive(Bus::Word, real.clone(), &tuple(last_tag.clone(), last));
 

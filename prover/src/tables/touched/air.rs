@@ -28,9 +28,7 @@ impl Table for Touched {
         increasing(b, is_word, prev_word, word, gap_hi);
 
         // Between segments: the value left by an earlier segment (or by the ledger), and the value left for later ones.
-        let tuple = |tag: B::Expr, v: &[B::Expr; 4]| {
-            [word.clone(), tag, v[0].clone(), v[1].clone(), v[2].clone(), v[3].clone()]
-        };
+        let tuple = |tag: B::Expr, v: &[B::Expr; 4]| [word.clone(), tag, v[0].clone(), v[1].clone(), v[2].clone(), v[3].clone()];
         let own_tag = b.tag();
         b.receive(Bus::Word, is_word.clone(), &tuple(last_tag.clone(), before));
         b.send(Bus::Word, is_word.clone(), &tuple(own_tag.clone(), after));
