@@ -12,8 +12,10 @@ while IFS= read -r file; do
             bad=1
         fi
     done < <(grep -o '](\([^)]*\))' "$file" | sed 's/^](//; s/)$//')
+    # shellcheck disable=SC2016
     while IFS= read -r path; do
         if [ ! -e "$path" ] && [ ! -e "$dir/$path" ]; then
+            # shellcheck disable=SC2016
             printf '%s: `%s` does not exist\n' "$file" "$path" >&2
             bad=1
         fi
