@@ -54,7 +54,7 @@ impl RemoteClient {
     pub async fn connect(args: &BusArgs) -> Result<Self, ClientError> {
         let bus = Bus::connect(args.bus("zisk")?).await?;
         // So that a request outlives this process even where no coordinator has ever run.
-        bus.prepare().await?;
+        bus.prepare_missing().await?;
         let objects = Objects::open(&args.store()?, &bus).await?;
         Ok(Self { bus, objects })
     }

@@ -1,7 +1,7 @@
 //! The connection to NATS: made with clear errors, kept for ever.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::{self, ErrorCode};
@@ -159,6 +159,14 @@ struct Inner {
     admin: jetstream::Context,
     /// Counts connections made; changes on every reconnection.
     generation: watch::Receiver<u64>,
+    /// What counts instead of the configuration's `ack_wait` and `lease`: as last read from the server.
+    times: Mutex<Times>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    ack_wait: Duration,
+    lease: Duration,
 }
 
 impl Bus {
@@ -198,7 +206,8 @@ impl Bus {
         let publish =
             jetstream::ContextBuilder::new().timeout(PUBLISH_TIMEOUT).ack_timeout(PUBLISH_TIMEOUT).build(client.clone());
         let admin = jetstream::ContextBuilder::new().timeout(ADMIN_TIMEOUT).ack_timeout(ADMIN_TIMEOUT).build(client.clone());
-        let bus = Self { inner: Arc::new(Inner { config, client, publish, admin, generation }) };
+        let times = Mutex::new(Times { ack_wait: config.ack_wait, lease: config.lease });
+        let bus = Self { inner: Arc::new(Inner { config, client, publish, admin, generation, times }) };
         bus.check_jetstream(deadline).await?;
         Ok(bus)
     }
@@ -214,6 +223,32 @@ impl Bus {
     /// How it was configured.
     pub fn config(&self) -> &BusConfig {
         &self.inner.config
+    }
+
+    /// How long an unacknowledged message stays with a silent receiver, as far as known (see [`Bus::read_times`]).
+    pub fn ack_wait(&self) -> Duration {
+        self.times().ack_wait
+    }
+
+    /// How long a lease or a presence outlives its last renewal, as far as known (see [`Bus::read_times`]).
+    pub fn lease(&self) -> Duration {
+        self.times().lease
+    }
+
+    pub(crate) fn set_ack_wait(&self, ack_wait: Duration) {
+        self.times().ack_wait = ack_wait;
+    }
+
+    pub(crate) fn set_lease(&self, lease: Duration) {
+        // No age would be no lease: someone else's bucket.
+        if !lease.is_zero() {
+            self.times().lease = lease;
+        }
+    }
+
+    fn times(&self) -> MutexGuard<'_, Times> {
+        // Whole values are written: a panic elsewhere leaves none half done.
+        self.inner.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The prefix of all names.

@@ -128,7 +128,7 @@ async fn renew(
     lost: watch::Sender<bool>,
     mut resigned: oneshot::Receiver<oneshot::Sender<()>>,
 ) {
-    let lease = bus.config().lease;
+    let lease = bus.lease();
     let epoch = holding.epoch;
     let mut revision = epoch;
     // The server counts from when it wrote, which is after we asked: counted from here we are never late to stop.

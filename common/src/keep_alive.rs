@@ -6,20 +6,22 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::bus::{Bus, ConnectError};
 use crate::pull::Delivery;
 
 /// JetStream's in-progress acknowledgement.
 const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
+/// How often to read `ack_wait` and lease again: a coordinator that is started anew may bring others.
+const READ_TIMES: Duration = Duration::from_secs(10);
 
 /// Why there is no such thread.
 #[derive(Debug, Error)]
@@ -44,7 +46,7 @@ enum Command {
 }
 
 /// The thread; ends when the last handle and the last [`Hold`] are dropped.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct KeepAlive {
     commands: mpsc::UnboundedSender<Command>,
     next: Arc<AtomicU64>,
@@ -114,10 +116,11 @@ impl KeepAlive {
 
 async fn run(bus: Bus, mut commands: mpsc::UnboundedReceiver<Command>) {
     let mut held: HashMap<u64, async_nats::Subject> = HashMap::new();
-    let period = (bus.config().ack_wait / 3).max(Duration::from_millis(100));
-    let mut ticks = tokio::time::interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    bus.read_times().await;
+    let mut ticks = every_third_of(bus.ack_wait());
     let mut generation = bus.generation();
+    let mut read_again = Instant::now();
+    let reading = Arc::new(AtomicBool::new(false));
     loop {
         tokio::select! {
             command = commands.recv() => match command {
@@ -137,12 +140,33 @@ async fn run(bus: Bus, mut commands: mpsc::UnboundedReceiver<Command>) {
                 for reply in held.values() {
                     in_progress(&bus, reply).await;
                 }
+                if read_again.elapsed() >= READ_TIMES && !reading.swap(true, Ordering::Relaxed) {
+                    read_again = Instant::now();
+                    let (bus, reading) = (bus.clone(), reading.clone());
+                    tokio::spawn(async move {
+                        bus.read_times().await;
+                        reading.store(false, Ordering::Relaxed);
+                    });
+                }
+                if ticks.period() != third_of(bus.ack_wait()) {
+                    ticks = every_third_of(bus.ack_wait());
+                }
             }
             // After a reconnection at once: the clocks ran on while the server was away.
             Ok(()) = generation.changed() => ticks.reset_immediately(),
         }
     }
     bus.flush().await;
+}
+
+fn third_of(ack_wait: Duration) -> Duration {
+    (ack_wait / 3).max(Duration::from_millis(100))
+}
+
+fn every_third_of(ack_wait: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(third_of(ack_wait));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 async fn in_progress(bus: &Bus, reply: &async_nats::Subject) {

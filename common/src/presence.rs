@@ -12,6 +12,8 @@ use crate::messages::{WorkerPresence, unix_ms};
 #[derive(Debug)]
 pub struct Presence {
     shared: Arc<Shared>,
+    /// The thread must outlive this, or nobody is left to remove the entry.
+    _keep_alive: KeepAlive,
 }
 
 #[derive(Debug)]
@@ -35,7 +37,7 @@ impl Presence {
         let shared = Arc::new(Shared { entry: Mutex::new(Some(entry)), changed: Notify::new(), gone: Notify::new() });
         let task = shared.clone();
         keep_alive.spawn(move |bus| show(bus, task));
-        Self { shared }
+        Self { shared, _keep_alive: keep_alive.clone() }
     }
 
     /// Changes what is shown; written at once when it differs.
@@ -66,7 +68,6 @@ impl Drop for Presence {
 }
 
 async fn show(bus: Bus, shared: Arc<Shared>) {
-    let period = bus.config().lease / 3;
     let mut key = None;
     loop {
         let entry = shared.entry().clone();
@@ -81,7 +82,7 @@ async fn show(bus: Bus, shared: Arc<Shared>) {
             tracing::warn!(%error, "presence not written; trying again");
         }
         tokio::select! {
-            () = tokio::time::sleep(period) => {}
+            () = tokio::time::sleep(bus.lease() / 3) => {}
             () = shared.changed.notified() => {}
         }
     }

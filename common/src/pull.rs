@@ -321,8 +321,8 @@ impl Puller {
         }
         let repair = async {
             tokio::time::sleep(PAUSE).await;
-            self.bus.prepare_stream(self.kind.stream()).await?;
-            self.bus.prepare_consumer(self.kind).await
+            self.bus.prepare_missing_stream(self.kind.stream()).await?;
+            self.bus.prepare_missing_consumer(self.kind).await
         };
         match tokio::time::timeout_at(deadline, repair).await {
             Ok(Ok(())) => true,

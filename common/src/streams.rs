@@ -6,7 +6,7 @@ use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::{kv, stream};
 
 use crate::bus::{Bus, BusError, chain};
-use crate::subjects::{BucketKind, ConsumerKind, StreamKind};
+use crate::subjects::{AssignmentKind, BucketKind, ConsumerKind, StreamKind};
 
 /// How long a message id is remembered: longer than any publish is retried, a restart between attempts included.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
@@ -16,13 +16,15 @@ const EVENTS_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 const BROADCAST_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long what failed is kept for people to look at.
 const DEAD_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Messages out at all workers together: at least twice all compute units there will ever be.
-const MAX_ACK_PENDING: i64 = 20_000;
+/// Messages out at all workers together: no limit. A job's challenge needs the contributions of all its segments (up to
+/// 65,535), each held unacknowledged until then, and jobs run beside each other: under any limit some job never gets one.
+const MAX_ACK_PENDING: i64 = -1;
 /// Pull requests waiting on one consumer: one per worker.
 const MAX_WAITING: i64 = 8_192;
 
 impl Bus {
-    /// Brings all streams, consumers and buckets to the settings of this release; safe to call from everywhere at once.
+    /// Brings all streams, consumers and buckets to this process's settings. For the coordinator, which owns them; everybody
+    /// else calls [`Bus::prepare_missing`].
     ///
     /// # Errors
     /// [`BusError`] with the name of what could not be created.
@@ -40,6 +42,69 @@ impl Bus {
                 .await?;
         }
         Ok(())
+    }
+
+    /// Creates the streams, consumers and buckets that are missing, and leaves those that are there as they are: two
+    /// processes with different settings must not take turns in changing them.
+    ///
+    /// # Errors
+    /// [`BusError`] with the name of what could not be created.
+    pub async fn prepare_missing(&self) -> Result<(), BusError> {
+        for &kind in StreamKind::ALL {
+            self.prepare_missing_stream(kind).await?;
+        }
+        for &kind in ConsumerKind::ALL {
+            self.prepare_missing_consumer(kind).await?;
+        }
+        for &kind in BucketKind::ALL {
+            let config = self.bucket_config(kind);
+            let name = config.bucket.clone();
+            if self.jetstream().get_key_value(&name).await.is_err() {
+                retried(self, &format!("creating bucket {name}"), || self.jetstream().create_or_update_key_value(config.clone()))
+                    .await?;
+            }
+        }
+        self.read_times().await;
+        Ok(())
+    }
+
+    /// Creates one stream unless it is there.
+    ///
+    /// # Errors
+    /// [`BusError`] with its name.
+    pub async fn prepare_missing_stream(&self, kind: StreamKind) -> Result<(), BusError> {
+        match self.jetstream().get_stream(self.prefix().stream(kind)).await {
+            Ok(_) => Ok(()),
+            Err(_) => self.prepare_stream(kind).await,
+        }
+    }
+
+    /// Creates one durable consumer unless it is there.
+    ///
+    /// # Errors
+    /// [`BusError`] with its name.
+    pub async fn prepare_missing_consumer(&self, kind: ConsumerKind) -> Result<(), BusError> {
+        let stream = self.prefix().stream(kind.stream());
+        match self.jetstream().get_consumer_from_stream::<pull::Config, _, _>(kind.durable_name(), stream).await {
+            Ok(_) => Ok(()),
+            Err(_) => self.prepare_consumer(kind).await,
+        }
+    }
+
+    /// Reads `ack_wait` and lease as the server has them, which is as the coordinator set them: whoever is to act before
+    /// they end must not go by settings of its own. What cannot be read stays as it was.
+    pub async fn read_times(&self) {
+        let kind = ConsumerKind::Assign(AssignmentKind::Segment);
+        let stream = self.prefix().stream(kind.stream());
+        match self.jetstream().get_consumer_from_stream::<pull::Config, _, _>(kind.durable_name(), stream).await {
+            Ok(consumer) => self.set_ack_wait(consumer.cached_info().config.ack_wait),
+            Err(error) => tracing::debug!(%error, "ack_wait not read"),
+        }
+        let bucket = format!("KV_{}", self.prefix().bucket(BucketKind::Elections));
+        match self.jetstream().get_stream(bucket).await {
+            Ok(stream) => self.set_lease(stream.cached_info().config.max_age),
+            Err(error) => tracing::debug!(%error, "lease not read"),
+        }
     }
 
     /// Brings one stream to its settings.

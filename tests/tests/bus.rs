@@ -83,6 +83,10 @@ async fn everything_is_created_by_many_at_once() {
     // Other settings on the next start are taken over, not refused.
     let longer = BusConfig { ack_wait: Duration::from_secs(9), ..config(&server) };
     Bus::connect(longer).await.unwrap().prepare().await.unwrap();
+    // Who does not own them leaves them alone, and goes by them.
+    let other = Bus::connect(config(&server)).await.unwrap();
+    other.prepare_missing().await.unwrap();
+    assert_eq!((other.ack_wait(), other.lease()), (Duration::from_secs(9), config(&server).lease));
 }
 
 #[tokio::test]

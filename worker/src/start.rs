@@ -104,7 +104,7 @@ async fn start(
     backend: &str,
 ) -> Result<Started, StartError> {
     let bus = Bus::connect(bus.clone()).await?;
-    bus.prepare().await?;
+    bus.prepare_missing().await?;
     let objects = Objects::open(store, &bus).await?;
     let keep_alive = KeepAlive::start(&bus).await?;
     let entry = WorkerPresence {
@@ -178,8 +178,6 @@ async fn work(
         warn!("presence not removed; it expires");
     }
     bus.flush().await;
-    // Until here: the thread that removes the presence ends with its last handle.
-    drop(keep_alive);
     info!("stopped");
     Ok(())
 }

@@ -13,6 +13,9 @@ pub(super) async fn clean_up(bus: &Bus, records: &Records, objects: &Objects, jo
     let prefix = bus.prefix();
     bus.purge(StreamKind::Assign, &prefix.assignments_of(job)).await?;
     bus.purge(StreamKind::Report, &prefix.reports_of(job)).await?;
+    // Who missed them finds the record ended.
+    bus.purge(StreamKind::Broadcast, &prefix.challenge(job)).await?;
+    bus.purge(StreamKind::Broadcast, &prefix.cancel(job)).await?;
     bus.close_election(job).await?;
     let objects = objects.delete_job(job).await?;
     records.forget_segments(job).await?;
