@@ -1,13 +1,15 @@
 //! Proving speed by segment size: kHz of proven steps (contribution and segment proof together), CPU-seconds, peak memory,
 //! proof size, time to verify. One JSON object per segment size; `scripts/bench.sh` makes a table of them.
 //!
-//! `cargo bench -p zisk-prover --bench segments -- [log2 steps...]`
+//! `cargo bench -p zisk-prover --bench segments -- [log2 steps[:log2 blow-up]...]`; queries are chosen for the default's security.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
 
 use zisk_protocol::global_challenge;
-use zisk_prover::backend::{ExecuteOptions, built_in};
+use zisk_prover::backend::{Backend as _, ExecuteOptions};
+use zisk_prover::builtin::BuiltIn;
+use zisk_prover::stark::config::Parameters;
 
 const SHA_HASHER: &[u8] = include_bytes!("../../guests/elf/sha-hasher.elf");
 /// Steps of one hash, roughly: what fills segments.
@@ -25,8 +27,10 @@ fn usage() -> (f64, f64) {
     (ticks / 100.0, kib / (1024.0 * 1024.0))
 }
 
-fn measure(log_steps: u32) {
-    let backend = built_in();
+fn measure(log_steps: u32, log_blowup: u8) {
+    let default = Parameters::default();
+    let queries = default.queries * u16::from(default.log_blowup) / u16::from(log_blowup);
+    let backend = BuiltIn { parameters: Parameters { log_blowup, queries, ..default } };
     let setup = backend.setup(SHA_HASHER).expect("setup");
     let program = backend.load(&setup.proving_key).expect("load");
     let hashes = (3 << log_steps) / 2 / STEPS_PER_HASH;
@@ -55,7 +59,7 @@ fn measure(log_steps: u32) {
     let start = Instant::now();
     backend.check_segment_proof(&setup.verifying_key, &contributions[0], &challenge, &node).expect("segment proof");
     println!(
-        "{{\"log_steps\": {log_steps}, \"proving_khz\": {:.1}, \"wall_s\": {wall:.3}, \"contribution_s\": {contributed:.3}, \
+        "{{\"log_steps\": {log_steps}, \"log_blowup\": {log_blowup}, \"proving_khz\": {:.1}, \"wall_s\": {wall:.3}, \"contribution_s\": {contributed:.3}, \
          \"cpu_s\": {cpu:.2}, \"peak_rss_gib\": {:.2}, \"segment_proof_bytes\": {}, \"segment_verify_ms\": {:.1}}}",
         f64::from(1 << log_steps) / wall / 1000.0,
         usage().1,
@@ -72,8 +76,9 @@ fn main() {
             .with_writer(std::io::stderr)
             .init();
     }
-    let sizes: Vec<u32> = std::env::args().filter_map(|a| a.parse().ok()).collect();
-    for log_steps in sizes {
-        measure(log_steps);
+    // `cargo bench` adds flags of its own.
+    for arg in std::env::args().skip(1).filter(|a| !a.starts_with('-')) {
+        let (log_steps, log_blowup) = arg.split_once(':').unwrap_or((&arg, "1"));
+        measure(log_steps.parse().expect("log2 of steps"), log_blowup.parse().expect("log2 of the blow-up"));
     }
 }
