@@ -63,7 +63,7 @@ pub struct Prove {
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// log2 of the steps of a segment [default: the cluster's, 18]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(10..=24))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(10..=21))]
     pub segment_log_steps: Option<u8>,
     /// Prove in this process, without a cluster
     #[arg(long)]

@@ -10,7 +10,7 @@ use crate::ids::{JobId, ProgramId};
 /// Smallest segment a job may ask for, as log2 of its steps.
 pub const MIN_LOG_SEGMENT_STEPS: u8 = 10;
 /// Largest segment a job may ask for, as log2 of its steps.
-pub const MAX_LOG_SEGMENT_STEPS: u8 = 24;
+pub const MAX_LOG_SEGMENT_STEPS: u8 = 21;
 
 /// A job: what to run, on what. Which of setup, execute, prove is in the subject.
 ///

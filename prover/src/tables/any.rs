@@ -135,3 +135,14 @@ impl Table for AnyTable {
         each!(self, table => table.eval(preprocessed, row, builder))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::address::testing::check_degrees;
+
+    #[test]
+    fn no_table_exceeds_the_degrees_that_quotients_and_logup_allow() {
+        AnyTable::ALL.iter().for_each(check_degrees);
+    }
+}
