@@ -89,7 +89,7 @@ pub enum ClientError {
         kind: FailureKind,
     },
     /// A file cannot be read or written.
-    #[error("cannot {action} {path}: {reason}")]
+    #[error("cannot {action} {path}: {reason}. Name a path that this user can {action}, or change its permissions.")]
     File {
         /// `read` or `write`.
         action: &'static str,

@@ -33,13 +33,22 @@ impl Process {
     /// # Errors
     /// When the log cannot be written or the program cannot be started.
     pub fn start(name: &str, command: &Command, log: &Path) -> Result<Self> {
-        let output = File::options().create(true).append(true).open(log).with_context(|| format!("log {}", log.display()))?;
+        Self::start_apart(name, command, log, log)
+    }
+
+    /// As [`Process::start`], with stdout in a file of its own; the log is stderr's.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub fn start_apart(name: &str, command: &Command, stdout: &Path, log: &Path) -> Result<Self> {
+        let appended =
+            |path: &Path| File::options().create(true).append(true).open(path).with_context(|| format!("log {}", path.display()));
         let mut command = dying_with_us(command);
         let child = command
             .process_group(0)
             .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
+            .stdout(appended(stdout)?)
+            .stderr(appended(log)?)
             .spawn()
             .with_context(|| format!("cannot start {name}: {command:?}"))?;
         Ok(Self { name: name.to_owned(), log: log.to_owned(), child })

@@ -1,6 +1,8 @@
 //! The coordinator against a real nats-server, with a worker that only pretends to prove.
 #![allow(clippy::unwrap_used)] // a failed step is a failed test
 
+mod support;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -20,7 +22,7 @@ use zisk_machine::segment::State;
 use zisk_protocol::{ABSENT, PublicValues, TABLES};
 use zisk_tests::{NatsServer, Process, Program};
 
-const SOON: Duration = Duration::from_secs(20);
+use support::{SOON, expect_clean, expect_empty_queues, until_the_end};
 
 fn start_coordinator(nats: &NatsServer, label: &str) -> Result<Process> {
     Program::new("zisk-coordinator", nats.directory())
@@ -218,63 +220,6 @@ fn request(segments: u64) -> JobRequest {
         params: JobParams { max_steps: Some(segments), ..JobParams::default() },
         client: "test".to_owned(),
     }
-}
-
-/// Waits for the job's terminal event; returns all events.
-async fn until_the_end(bus: &Bus, job: JobId, limit: Duration) -> Result<Vec<Event>> {
-    let mut events = bus.events(job);
-    let mut seen: Vec<Event> = Vec::new();
-    let deadline = Instant::now() + limit;
-    loop {
-        let Ok(event) = tokio::time::timeout_at(deadline, events.next()).await else {
-            let kinds: Vec<String> = seen.iter().map(|event| event.kind().to_string()).collect();
-            bail!("job {job} has not ended after {limit:?}; events: {kinds:?}");
-        };
-        seen.push(event?);
-        if seen.last().is_some_and(|event| event.kind().is_terminal()) {
-            return Ok(seen);
-        }
-    }
-}
-
-/// Waits until a job that has ended has left nothing behind but its record, and only one terminal event.
-async fn expect_clean(bus: &Bus, job: JobId) -> Result<JobRecord> {
-    let jobs = bus.jobs().await?;
-    let deadline = Instant::now() + SOON;
-    let record = loop {
-        let record = jobs.get(job).await?.context("no record")?.value;
-        if record.cleaned {
-            break record;
-        }
-        ensure!(Instant::now() < deadline, "job {job} is not cleaned up");
-        sleep(Duration::from_millis(50)).await;
-    };
-    let segments = bus.bucket::<SegmentRecord>(zisk_common::subjects::BucketKind::Segments).await?;
-    ensure!(segments.keys().await?.iter().all(|key| !key.starts_with(&job.to_string())), "segment records are left");
-    ensure!(bus.holder(job).await?.is_none(), "a lease is left");
-    let mut terminal = 0;
-    let mut events = bus.events(job);
-    while let Ok(event) = timeout(Duration::from_millis(500), events.next()).await {
-        terminal += usize::from(event?.kind().is_terminal());
-    }
-    ensure!(terminal == 1, "{terminal} terminal events");
-    Ok(record)
-}
-
-async fn expect_empty_queues(bus: &Bus) -> Result<()> {
-    let deadline = Instant::now() + SOON;
-    for kind in [StreamKind::Requests, StreamKind::Assign, StreamKind::Report] {
-        loop {
-            let name = bus.prefix().stream(kind);
-            let messages = bus.jetstream().get_stream(&name).await?.cached_info().state.messages;
-            if messages == 0 {
-                break;
-            }
-            ensure!(Instant::now() < deadline, "{messages} messages left in {name}");
-            sleep(Duration::from_millis(50)).await;
-        }
-    }
-    Ok(())
 }
 
 fn kinds(events: &[Event]) -> Vec<EventKind> {

@@ -120,7 +120,8 @@ impl Objects {
                 let fail = |reason: String| ObjectError::Directory { path: path.display().to_string(), reason };
                 tokio::fs::create_dir_all(path).await.map_err(|error| fail(error.to_string()))?;
                 let store = LocalFileSystem::new_with_prefix(path).map_err(|error| fail(error.to_string()))?;
-                Self::over(Arc::new(store.with_fsync(true)))
+                // A job's folders go with its last object.
+                Self::over(Arc::new(store.with_fsync(true).with_automatic_cleanup(true)))
             }
         })
     }
