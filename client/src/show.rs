@@ -180,6 +180,7 @@ pub fn workers(workers: &[WorkerPresence], as_json: bool) {
                 "waiting": worker.load.waiting,
                 "release": worker.versions.release,
                 "backend": worker.versions.backend,
+                "asked": worker.versions.asked,
             })
         });
         println!("{}", Value::Array(values.collect()));
@@ -191,6 +192,10 @@ pub fn workers(workers: &[WorkerPresence], as_json: bool) {
         let host: String = worker.host.chars().take(16).collect();
         let (capacity, state) = (worker.capacity, state(worker));
         println!("{}  {host:16}  {capacity:>8}  {state:8}  {:>4}  {:>4}", worker.worker, load.units_busy, load.assignments);
+        if let Some(asked) = &worker.versions.asked {
+            let own = &worker.versions.backend;
+            println!("  gets no work: its prover is {own}, the coordinator's {asked}; run the same release on both");
+        }
     }
 }
 

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use crate::bus::{Bus, BusError, chain, jetstream_error};
 use crate::ids::JobId;
 use crate::messages::{
-    Assignment, CONTENT_TYPE, Cancel, Challenge, CodecError, Event, Failed, JobRequest, MESSAGE_PACK, Report, encode,
+    Assignment, CONTENT_TYPE, Cancel, Challenge, CodecError, Event, Failed, JobRequest, MESSAGE_PACK, PROVER_VERSION, Report,
+    encode,
 };
 use crate::subjects::{Phase, RequestKind};
 
@@ -38,7 +39,16 @@ impl Bus {
     /// # Errors
     /// [`BusError`], not transient when the payload can never be stored.
     pub async fn publish(&self, subject: String, message_id: &str, payload: Bytes) -> Result<Stored, BusError> {
-        let mut headers = HeaderMap::new();
+        self.publish_with(HeaderMap::new(), subject, message_id, payload).await
+    }
+
+    async fn publish_with(
+        &self,
+        mut headers: HeaderMap,
+        subject: String,
+        message_id: &str,
+        payload: Bytes,
+    ) -> Result<Stored, BusError> {
         headers.insert(CONTENT_TYPE, MESSAGE_PACK);
         let deadline = Instant::now() + self.config().retry;
         let mut pause = Duration::from_millis(50);
@@ -73,12 +83,15 @@ impl Bus {
         self.publish(self.prefix().request(kind), &id, encode(request)?).await
     }
 
-    /// Publishes an assignment.
+    /// Publishes an assignment for workers whose prover has this version. In a header: it is to be read even where the
+    /// payload, of another version, is not.
     ///
     /// # Errors
     /// As [`Bus::publish`].
-    pub async fn publish_assignment(&self, assignment: &Assignment) -> Result<Stored, BusError> {
-        self.publish(assignment.subject(self.prefix()), &assignment.message_id(), assignment.encode()?).await
+    pub async fn publish_assignment(&self, assignment: &Assignment, prover: &str) -> Result<Stored, BusError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(PROVER_VERSION, prover);
+        self.publish_with(headers, assignment.subject(self.prefix()), &assignment.message_id(), assignment.encode()?).await
     }
 
     /// Publishes a report.

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::bus::{Bus, BusError};
-use crate::messages::CONTENT_TYPE;
+use crate::messages::{CONTENT_TYPE, PROVER_VERSION};
 use crate::subjects::{ConsumerKind, Subject, SubjectError};
 
 /// How often the server shows that it still knows of a waiting pull request.
@@ -52,6 +52,11 @@ impl Delivery {
     /// The payload's encoding, when the publisher named one.
     pub fn content_type(&self) -> Option<&str> {
         self.message.headers.as_ref()?.get(CONTENT_TYPE).map(async_nats::HeaderValue::as_str)
+    }
+
+    /// The prover's version that an assignment is for; none is any.
+    pub fn prover_version(&self) -> Option<&str> {
+        self.message.headers.as_ref()?.get(PROVER_VERSION).map(async_nats::HeaderValue::as_str)
     }
 
     /// How often it was delivered, this time included.
@@ -98,7 +103,7 @@ impl Delivery {
     async fn settle(&self, kind: AckKind) -> Result<(), BusError> {
         let deadline = Instant::now() + self.retry;
         loop {
-            let attempt = tokio::time::timeout(ANSWER, self.message.double_ack_with(kind.clone())).await;
+            let attempt = tokio::time::timeout(ANSWER, self.message.double_ack_with(kind)).await;
             let reason = match attempt {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(error)) => error.to_string(),

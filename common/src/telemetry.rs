@@ -148,14 +148,14 @@ pub fn init_metrics() -> Result<PrometheusHandle, TelemetryError> {
         .map_err(|error| TelemetryError::AlreadySet(error.to_string()))
 }
 
-/// Serves `/health` (200, empty) and `/metrics` (Prometheus text) until the future is dropped; returns the address, for
+/// Serves `/health` (200, empty) and, given metrics, `/metrics` (Prometheus text; else 404) until the future is dropped; returns the address, for
 /// port 0 picks a free one.
 ///
 /// # Errors
 /// [`TelemetryError::Listen`] when the address is taken.
 pub async fn serve(
     address: SocketAddr,
-    metrics: PrometheusHandle,
+    metrics: Option<PrometheusHandle>,
 ) -> Result<(SocketAddr, impl Future<Output = ()> + Send), TelemetryError> {
     let fail = |reason| TelemetryError::Listen { address, reason };
     let listener = TcpListener::bind(address).await.map_err(fail)?;
@@ -165,12 +165,16 @@ pub async fn serve(
         loop {
             tokio::select! {
                 // Without it histograms keep every sample until the next scrape.
-                _ = upkeep.tick() => metrics.run_upkeep(),
+                _ = upkeep.tick() => {
+                    if let Some(metrics) = &metrics {
+                        metrics.run_upkeep();
+                    }
+                }
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         let metrics = metrics.clone();
                         tokio::spawn(async move {
-                            if let Ok(Err(error)) = tokio::time::timeout(REQUEST_TIMEOUT, answer(stream, &metrics)).await {
+                            if let Ok(Err(error)) = tokio::time::timeout(REQUEST_TIMEOUT, answer(stream, metrics.as_ref())).await {
                                 tracing::debug!(%error, "scrape failed");
                             }
                         });
@@ -187,7 +191,7 @@ pub async fn serve(
     Ok((bound, served))
 }
 
-async fn answer(mut stream: TcpStream, metrics: &PrometheusHandle) -> std::io::Result<()> {
+async fn answer(mut stream: TcpStream, metrics: Option<&PrometheusHandle>) -> std::io::Result<()> {
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
         if request.len() > MAX_REQUEST || stream.read_buf(&mut request).await? == 0 {
@@ -196,10 +200,12 @@ async fn answer(mut stream: TcpStream, metrics: &PrometheusHandle) -> std::io::R
     }
     let line = String::from_utf8_lossy(request.split(|&byte| byte == b'\r').next().unwrap_or_default()).into_owned();
     let mut words = line.split(' ');
-    let (status, body) = match (words.next(), words.next().map(|path| path.split('?').next().unwrap_or(path))) {
-        (Some("GET" | "HEAD"), Some("/health")) => ("200 OK", String::new()),
-        (Some("GET" | "HEAD"), Some("/metrics")) => ("200 OK", metrics.render()),
-        (Some("GET" | "HEAD"), _) => ("404 Not Found", "there are /health and /metrics\n".to_owned()),
+    let path = |word: &str| word.split('?').next().unwrap_or(word).to_owned();
+    let (status, body) = match (words.next(), words.next().map(path).as_deref(), metrics) {
+        (Some("GET" | "HEAD"), Some("/health"), _) => ("200 OK", String::new()),
+        (Some("GET" | "HEAD"), Some("/metrics"), Some(metrics)) => ("200 OK", metrics.render()),
+        (Some("GET" | "HEAD"), Some("/metrics"), None) => ("404 Not Found", "metrics are switched off\n".to_owned()),
+        (Some("GET" | "HEAD"), ..) => ("404 Not Found", "there are /health and /metrics\n".to_owned()),
         _ => ("405 Method Not Allowed", "GET and HEAD only\n".to_owned()),
     };
     let head = format!(
@@ -231,13 +237,17 @@ mod tests {
         let recorder = PrometheusBuilder::new().build_recorder();
         let handle = recorder.handle();
         metrics::with_local_recorder(&recorder, || metrics::counter!("zisk_test_total").increment(3));
-        let (address, served) = serve(([127, 0, 0, 1], 0).into(), handle).await.unwrap();
+        let (address, served) = serve(([127, 0, 0, 1], 0).into(), Some(handle)).await.unwrap();
         tokio::spawn(served);
         let health = get(address, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await;
         assert!(health.starts_with("HTTP/1.1 200") && health.ends_with("\r\n\r\n"), "{health}");
         let metrics = get(address, "GET /metrics?x HTTP/1.1\r\n\r\n").await;
         assert!(metrics.contains("zisk_test_total 3"), "{metrics}");
         assert!(get(address, "GET / HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 404"));
+        let (without, served) = serve(([127, 0, 0, 1], 0).into(), None).await.unwrap();
+        tokio::spawn(served);
+        assert!(get(without, "GET /metrics HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 404"));
+        assert!(get(without, "GET /health HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 200"));
         assert!(get(address, "POST /health HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 405"));
     }
 

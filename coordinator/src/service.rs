@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use zisk_common::bus::{Bus, BusConfig, ConnectError};
@@ -98,15 +97,14 @@ async fn until_stopped<T>(stop: &CancellationToken, work: impl Future<Output = T
     }
 }
 
-/// Serves `/health` and `/metrics`; returns where.
+/// Serves `/health`, and `/metrics` unless they are switched off; returns where.
 async fn admin_pages(metrics: &Metrics) -> anyhow::Result<SocketAddr> {
     let handle = if metrics.enabled {
         let handle = telemetry::init_metrics()?;
         metric_definitions::describe();
-        handle
+        Some(handle)
     } else {
-        // Not installed: nothing is recorded, and the page is empty.
-        PrometheusBuilder::new().build_recorder().handle()
+        None
     };
     let asked = (metrics.host.as_str(), metrics.port);
     let address = asked

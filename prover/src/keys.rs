@@ -14,7 +14,7 @@ use crate::tables::instruction::log_height;
 use crate::tables::{bytes, image, program};
 
 /// Version of keys, segments and proofs. Bytes of another version are refused by name.
-pub const FORMAT: &str = "zisk-built-in/1";
+pub const FORMAT: &str = zisk_protocol::VERSION;
 
 /// A preprocessed commitment and the width and log2 height of each of its matrices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

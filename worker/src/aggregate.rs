@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use futures::future::{BoxFuture, FutureExt, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
+use metrics::counter;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use zisk_common::election::Lease;
@@ -16,6 +17,7 @@ use zisk_protocol::PublicValues;
 
 use crate::compute;
 use crate::context::Context;
+use crate::metric_definitions::FOLDS;
 use crate::problem::Problem;
 use crate::programs::{Program, milliseconds_since};
 use crate::tree::{FoldTree, Pair, Place};
@@ -58,9 +60,8 @@ pub async fn run(context: Context, candidacy: Candidacy, lease: Lease, cancel: C
         Err(problem) if problem.kind().is_none() || cancel.is_cancelled() => debug!(%job, epoch, "aggregation stopped"),
         Err(problem) => {
             warn!(%job, epoch, error = %problem, "aggregation failed");
+            // The coordinator counts an aggregation's failures by epoch.
             let attempt = u32::try_from(epoch).unwrap_or(u32::MAX);
-            // With the epoch: the coordinator takes the same text from the same worker for the same failure.
-            let problem = problem.in_epoch(epoch);
             context.report_failure(job, attempt, Phase::Folded, None, &problem, &cancel).await;
         }
     }
@@ -132,6 +133,7 @@ impl<'a> Aggregator<'a> {
                     fold = None;
                     self.tree.folded(place, node?);
                     self.folded += 1;
+                    counter!(FOLDS).increment(1);
                     self.report_progress();
                     self.finish_if_whole().await?;
                 }

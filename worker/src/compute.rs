@@ -3,20 +3,26 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
+use metrics::histogram;
 use tokio::sync::oneshot;
 use zisk_prover::backend::BackendError;
+
+use crate::metric_definitions::PHASE_SECONDS;
 
 /// Runs `work` on a new thread. A panic in it becomes [`BackendError::Internal`], so that one bad segment cannot take
 /// the worker with it.
 pub async fn run<T: Send + 'static>(
-    name: &str,
+    name: &'static str,
     work: impl FnOnce() -> Result<T, BackendError> + Send + 'static,
 ) -> Result<T, BackendError> {
     let (sender, receiver) = oneshot::channel();
     let started = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let began = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(work))
             .unwrap_or_else(|panic| Err(BackendError::Internal(format!("panicked: {}", text(panic.as_ref())))));
+        histogram!(PHASE_SECONDS, "phase" => name).record(began.elapsed());
         // Nobody waits any more: the job was cancelled.
         let _ = sender.send(result);
     });

@@ -42,8 +42,6 @@ pub struct WorkerSection {
     pub compute_capacity: ComputeCapacity,
     /// `development` or `production`.
     pub environment: Environment,
-    /// Accepted for the guide's sake: inputs are kept in memory, so nothing is written there.
-    pub inputs_folder: PathBuf,
     /// How long a worker that was told to stop may finish what it has begun.
     pub shutdown_timeout_seconds: u64,
 }
@@ -54,7 +52,6 @@ impl Default for WorkerSection {
             worker_id: String::new(),
             compute_capacity: ComputeCapacity::default(),
             environment: Environment::Development,
-            inputs_folder: PathBuf::from("/var/lib/zisk-worker/inputs"),
             shutdown_timeout_seconds: 30,
         }
     }
@@ -297,7 +294,6 @@ mod tests {
             [worker]
             worker_id = "host-a"
             environment = "production"
-            inputs_folder = "/tmp"
             compute_capacity.compute_units = 32
             [connection]
             reconnect_interval_seconds = 1

@@ -1,11 +1,12 @@
 //! What every task of the worker needs: the bus, the objects, the programs, and who it is.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull;
 use bytes::Bytes;
+use metrics::counter;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -15,12 +16,13 @@ use zisk_common::election::Lease;
 use zisk_common::ids::{JobId, ProgramId, WorkerId};
 use zisk_common::keep_alive::KeepAlive;
 use zisk_common::messages::{
-    Failed, Failure, JobRecord, ObjectKey, ObjectRef, ObjectScope, ProgramEntry, Report, SegmentRecord, Version,
+    Begun, Failed, Failure, JobRecord, ObjectKey, ObjectRef, ObjectScope, ProgramEntry, Report, SegmentRecord, Version,
 };
 use zisk_common::objects::Objects;
 use zisk_common::subjects::{AssignmentKind, BucketKind, ConsumerKind, Phase};
 use zisk_prover::backend::Backend;
 
+use crate::metric_definitions::FAILURES;
 use crate::problem::Problem;
 use crate::programs::Programs;
 
@@ -58,6 +60,10 @@ pub struct Inner {
     objects: Objects,
     jobs: Bucket<JobRecord>,
     segments: Bucket<SegmentRecord>,
+    /// Beside the segments' records: who has begun what ([`crate::lost`]).
+    pub(crate) begun: Bucket<Begun>,
+    /// The keys under which this worker is noted there.
+    pub(crate) marks: Mutex<Vec<String>>,
     keys: Bucket<ProgramEntry>,
     segments_open: Arc<AtomicBool>,
 }
@@ -84,6 +90,8 @@ impl Context {
             objects,
             jobs: bus.jobs().await?,
             segments: bus.bucket(BucketKind::Segments).await?,
+            begun: bus.bucket(BucketKind::Segments).await?,
+            marks: Mutex::default(),
             keys: bus.programs().await?,
             segments_open: Arc::default(),
             bus,
@@ -186,6 +194,7 @@ impl Inner {
         cancel: &CancellationToken,
     ) {
         let Some(kind) = problem.kind() else { return };
+        counter!(FAILURES, "phase" => phase.as_str(), "kind" => kind.as_str()).increment(1);
         let failure = Failure { kind, message: problem.to_string(), worker: Some(self.worker), phase: Some(phase), segment };
         let report = Report::Failed(Failed { v: Version::default(), job, attempt, failure });
         if let Err(error) = self.report(report, cancel).await {

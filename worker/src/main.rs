@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use zisk_common::telemetry::{self, Console};
 use zisk_worker::config::{Config, Flags};
+use zisk_worker::metric_definitions;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -24,8 +25,9 @@ async fn serve_metrics(config: &Config) -> anyhow::Result<()> {
     let Some(port) = config.metrics.port else { return Ok(()) };
     let host = config.metrics.host.parse().context("[metrics] host is not an IP address")?;
     let handle = telemetry::init_metrics()?;
+    metric_definitions::describe();
     let (address, serve) =
-        telemetry::serve(SocketAddr::new(host, port), handle).await.context("choose another port with --metrics-port")?;
+        telemetry::serve(SocketAddr::new(host, port), Some(handle)).await.context("choose another port with --metrics-port")?;
     tracing::info!(%address, "serving /health and /metrics");
     tokio::spawn(serve);
     Ok(())

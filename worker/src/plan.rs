@@ -38,7 +38,13 @@ pub async fn run(context: &Context, assignment: PlanAssignment, delivery: Delive
         return;
     }
     info!(%job, attempt, goal = assignment.goal.as_str(), "plan begun");
-    match carry_out(context, &assignment, &cancel).await {
+    let carried_out = async {
+        let begun = context.begin(job, "plan", attempt).await?;
+        let carried_out = carry_out(context, &assignment, &cancel).await;
+        context.end(begun);
+        carried_out
+    };
+    match carried_out.await {
         Ok(()) => delivery.ack().await,
         // Either the job is over, and its assignments are purged, or this worker leaves and another is to take the plan.
         Err(_) if cancel.is_cancelled() => delivery.nak().await,

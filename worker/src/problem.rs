@@ -26,15 +26,6 @@ pub enum Problem {
 }
 
 impl Problem {
-    /// The same, saying under which epoch an aggregation met it.
-    #[must_use]
-    pub fn in_epoch(self, epoch: u64) -> Self {
-        match self.kind() {
-            Some(FailureKind::Internal) => Self::Message(format!("aggregation in epoch {epoch}: {self}")),
-            _ => self,
-        }
-    }
-
     /// Whose fault it is; `None` when there is nothing to report.
     pub fn kind(&self) -> Option<FailureKind> {
         match self {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use metrics::counter;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 use zisk_common::bus::Bus;
 use zisk_common::ids::JobId;
 use zisk_common::keep_alive::{Hold, KeepAlive};
@@ -14,12 +15,15 @@ use zisk_common::messages::{Assignment, FoldAssignment, PlanAssignment, SegmentA
 use zisk_common::pull;
 use zisk_common::subjects::{AssignmentKind, ConsumerKind};
 
+use crate::metric_definitions::OTHER_VERSION;
 use crate::worker::{Event, Events};
 
 /// How long one request waits at the server.
 const WAIT: Duration = Duration::from_secs(10);
 /// How long a plan waits while segments are queued: proving goes before new jobs.
 const AFTER_SEGMENTS: Duration = Duration::from_millis(200);
+/// How long to pull nothing after an assignment for another version of the prover: others are to get it first.
+const AFTER_OTHER_VERSION: Duration = Duration::from_secs(30);
 
 /// How many assignments of each class to pull now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,6 +117,10 @@ pub struct Pulling {
     pub keep_alive: KeepAlive,
     /// How many are wanted.
     pub wanted: watch::Receiver<Pulls>,
+    /// The version of this worker's prover.
+    pub prover: &'static str,
+    /// Another version that was asked for here, for people to see.
+    pub asked: watch::Sender<Option<String>>,
     /// Where they go.
     pub events: Events,
     /// Set while a request for a segment may wait at the server.
@@ -155,15 +163,42 @@ impl Pulling {
                 // A request that waits is an idle worker to the others: withdraw it when there is no room any more.
                 None => puller.release().await,
                 Some(pulled) => {
+                    let mut refused = false;
                     for message in pulled {
-                        self.hand_over(kind, message).await;
+                        refused |= self.is_for_others(kind, &message).await || !self.hand_over(kind, message).await;
+                    }
+                    if refused {
+                        self.set_open(kind, false);
+                        tokio::time::sleep(AFTER_OTHER_VERSION).await;
                     }
                 }
             }
         }
     }
 
-    async fn hand_over(&self, kind: AssignmentKind, message: pull::Delivery) {
+    /// Gives an assignment back that is for another version of the prover: it would end in contributions and proofs that
+    /// its coordinator refuses, one by one.
+    async fn is_for_others(&self, kind: AssignmentKind, message: &pull::Delivery) -> bool {
+        let asked = message.prover_version().filter(|asked| *asked != self.prover);
+        let news = self.asked.send_if_modified(|known| {
+            let news = known.as_deref() != asked;
+            *known = asked.map(str::to_owned);
+            news
+        });
+        let Some(asked) = asked else { return false };
+        counter!(OTHER_VERSION, "class" => kind.as_str()).increment(1);
+        if news {
+            let own = self.prover;
+            error!("assignments are for the prover {asked}, this worker's is {own}: it takes none; run the same release on both");
+        }
+        if let Err(error) = message.nak(None).await {
+            debug!(%error, "assignment not given back; it comes again after ack_wait");
+        }
+        true
+    }
+
+    /// False when the assignment is not understood.
+    async fn hand_over(&self, kind: AssignmentKind, message: pull::Delivery) -> bool {
         let decoded = Assignment::decode(kind, message.payload());
         let delivery = Delivery { _hold: self.keep_alive.hold(&message), message };
         let assigned = match decoded {
@@ -173,14 +208,15 @@ impl Pulling {
             Err(error) => {
                 // Perhaps a newer release's, which a newer worker reads: not ours to remove.
                 warn!(class = kind.as_str(), %error, "assignment not understood: given back");
-                let _ = delivery.message.nak(Some(WAIT)).await;
-                return;
+                let _ = delivery.message.nak(None).await;
+                return false;
             }
         };
         let (taken, done) = oneshot::channel();
         self.events.tell(Event::Assigned(Box::new(assigned), taken));
         // Until the loop has counted it: else the next pull would take one too many. An error means it has ended.
         let _ = done.await;
+        true
     }
 
     async fn segments_are_queued(&self) -> bool {

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use metrics::counter;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use zisk_common::follow::Broadcast;
@@ -16,6 +17,7 @@ use zisk_prover::backend::Contributed;
 use crate::aggregate::Candidacy;
 use crate::compute;
 use crate::context::Context;
+use crate::metric_definitions::{SEGMENTS, STEPS_PROVEN};
 use crate::problem::Problem;
 use crate::programs::milliseconds_since;
 use crate::schedule::Key;
@@ -84,7 +86,10 @@ pub async fn contribute(context: Context, segment: Segment, bytes: Bytes, events
     let began = Instant::now();
     let computed = async {
         let program = context.programs.get(&context, &segment.assignment.keys).await?;
-        Ok(compute::run("contribute", move || program.loaded.contribute(&bytes)).await?)
+        let begun = context.begin(segment.job(), segment.n(), segment.attempt).await?;
+        let contributed = compute::run("contribute", move || program.loaded.contribute(&bytes)).await;
+        context.end(begun);
+        Ok(contributed?)
     };
     match computed.await {
         Ok((contribution, contributed)) => {
@@ -99,6 +104,7 @@ pub async fn contribute(context: Context, segment: Segment, bytes: Bytes, events
                 milliseconds,
             };
             info!(job = %segment.job(), segment = segment.n(), attempt = segment.attempt, milliseconds, "contributed");
+            counter!(SEGMENTS, "event" => "contributed").increment(1);
             // Frees the slot first: the report need not be waited for.
             events.tell(Event::Contributed(segment.key, contributed));
             if let Err(problem) = context.report(Report::Contribution(report), &segment.cancel).await {
@@ -126,7 +132,10 @@ pub async fn prove(context: Context, segment: Segment, start: Start, challenge: 
             Start::Contributed(contributed) => contributed.prove(&challenge),
             Start::Segment(bytes) => program.loaded.contribute(&bytes)?.1.prove(&challenge),
         };
-        Ok::<_, Problem>(compute::run("prove", prove).await?)
+        let begun = context.begin(segment.job(), segment.n(), segment.attempt).await?;
+        let node = compute::run("prove", prove).await;
+        context.end(begun);
+        Ok::<_, Problem>(node?)
     };
     let node = match computed.await {
         Ok(node) => node,
@@ -152,6 +161,10 @@ pub async fn prove(context: Context, segment: Segment, start: Start, challenge: 
         return fail(&context, &segment, Phase::Proof, problem, &events).await;
     }
     info!(job = %segment.job(), segment = segment.n(), attempt = segment.attempt, milliseconds, "proven");
+    counter!(SEGMENTS, "event" => "proven").increment(1);
+    if let Some(log_steps) = segment.assignment.params.log_segment_steps {
+        counter!(STEPS_PROVEN).increment(1 << log_steps);
+    }
     // Only now, with the proof safe on the bus: the first such worker becomes the job's aggregator.
     let candidacy = Candidacy { job: segment.job(), keys: segment.assignment.keys };
     if let Some(lease) = context.stand_for_election(segment.job()).await {

@@ -112,7 +112,7 @@ async fn start(
         worker,
         host: host(config),
         capacity: config.worker.compute_capacity.compute_units,
-        versions: Versions { release: env!("CARGO_PKG_VERSION").to_owned(), backend: backend.to_owned() },
+        versions: Versions { release: env!("CARGO_PKG_VERSION").to_owned(), backend: backend.to_owned(), asked: None },
         state: WorkerState::Idle,
         load: Load::default(),
         started_ms: unix_ms(),
@@ -135,16 +135,20 @@ async fn work(
     let limits = config.limits();
     info!(slots = limits.slots, aside_mib = limits.aside_bytes >> 20, backend = backend.version(), "ready for assignments");
     let programs = config.proving.programs_cached;
+    let prover = backend.version();
     let context = Context::open(worker, bus.clone(), keep_alive.clone(), objects, backend, programs).await?;
     let (events, received) = Events::channel();
     let (wanted, pulls) = watch::channel(Pulls::default());
     let (load, mut shown) = watch::channel(Load::default());
+    let (asked, mut other_version) = watch::channel(None);
 
     let stop = CancellationToken::new();
     let pulling = Pulling {
         bus: bus.clone(),
         keep_alive: keep_alive.clone(),
         wanted: pulls,
+        prover,
+        asked,
         events: events.clone(),
         segments_open: context.segments_open(),
         stop: stop.clone(),
@@ -158,8 +162,16 @@ async fn work(
     }));
     let show = async {
         let draining = drain.clone();
-        while shown.changed().await.is_ok() {
+        loop {
+            tokio::select! {
+                changed = shown.changed() => match changed {
+                    Ok(()) => {}
+                    Err(_) => break, // the worker's loop has ended
+                },
+                Ok(()) = other_version.changed() => {}
+            }
             let load = shown.borrow_and_update().clone();
+            let asked = other_version.borrow_and_update().clone();
             presence.update(|entry| {
                 entry.state = match (draining.is_cancelled(), load.assignments) {
                     (true, _) => WorkerState::Draining,
@@ -167,6 +179,7 @@ async fn work(
                     (false, _) => WorkerState::Busy,
                 };
                 entry.load = load;
+                entry.versions.asked = asked;
             });
         }
     };

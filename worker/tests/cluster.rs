@@ -1,5 +1,7 @@
 //! Workers on a real nats-server, with a prover and a coordinator made for the test.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod fake;
 mod stage;
 
@@ -162,4 +164,44 @@ async fn cancelled_work_is_dropped() {
     // It serves the next job.
     assert!(matches!(stage.prove(&FakeProgram::new(2, 1), b"").await, Outcome::Completed { .. }));
     worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_kills_its_workers_fails() {
+    let stage = Stage::start().await;
+    let dying = async {
+        loop {
+            let worker = stage.worker("");
+            worker.calls.died.notified().await;
+            worker.kill();
+        }
+    };
+    let elf = FakeProgram { deadly: Some(2), ..FakeProgram::new(4, 10) }.elf();
+    let outcome = tokio::select! {
+        outcome = stage.run(RequestKind::Prove, &elf, b"") => outcome,
+        () = dying => unreachable!("it goes on for ever"),
+    };
+    let Outcome::Failed(failure) = outcome else { panic!("{outcome:?}") };
+    assert_eq!((failure.kind, failure.segment), (FailureKind::Internal, Some(2)));
+    assert!(failure.message.starts_with("3 workers were lost while they worked on it"), "{failure}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_of_another_version_takes_nothing_and_says_why() {
+    let stage = Stage::start().await;
+    let outdated = stage.outdated_worker();
+    let job = stage.submit(RequestKind::Prove, &FakeProgram::new(2, 1).elf(), b"").await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+    while stage.shown().await.iter().all(|worker| worker.versions.asked.as_deref() != Some("fake-1")) {
+        assert!(tokio::time::Instant::now() < deadline, "{:?}", stage.shown().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(outdated.calls.setup.load(Ordering::Relaxed), 0);
+    // One that fits gets the job, and is not held up.
+    let worker = stage.worker("");
+    let outcome = stage.conductor().conduct(job).await;
+    assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
+    assert_eq!(outdated.calls.contribute.load(Ordering::Relaxed), 0);
+    worker.stop().await;
+    outdated.stop().await;
 }

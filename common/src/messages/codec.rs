@@ -18,6 +18,9 @@ pub const MESSAGE_PACK: &str = "application/msgpack";
 /// Content type of JSON; accepted on requests.
 pub const JSON: &str = "application/json";
 
+/// Header that names the prover's version an assignment is for.
+pub const PROVER_VERSION: &str = "Zisk-Prover-Version";
+
 /// A message's schema version; reading one newer than [`SCHEMA_VERSION`] fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version(u16);
@@ -127,6 +130,7 @@ messages! {
     super::SegmentRecord => "segment record",
     super::WorkerPresence => "worker presence",
     super::ProgramEntry => "program entry",
+    super::Begun => "work begun",
 }
 
 /// Writes a message as MessagePack with named fields.

@@ -99,6 +99,25 @@ pub struct SegmentRecord {
     pub failures: Vec<Failure>,
 }
 
+/// Who has begun a piece of work that was delivered before and has not come to an end with it, in the bucket `segments`
+/// under `<job>.<segment>.begun` and `<job>.plan.begun`. Entries that stay are workers that were lost over it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// Schema version.
+    pub v: Version,
+    /// The workers; one that came back under its old id may be there twice.
+    pub workers: Vec<WorkerId>,
+}
+
+/// One aggregator's failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoldFailure {
+    /// Its epoch.
+    pub epoch: u64,
+    /// What it reported, or that it is gone.
+    pub failure: Failure,
+}
+
 /// When each phase was reached, in milliseconds since the Unix epoch; 0 is not yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -153,8 +172,8 @@ pub struct JobRecord {
     pub plan_failures: Vec<Failure>,
     /// How many fold assignments were published.
     pub fold_assignments: u32,
-    /// Reported failures of aggregation, newest last.
-    pub fold_failures: Vec<Failure>,
+    /// Aggregators that failed or were lost, one entry per epoch, newest last.
+    pub fold_failures: Vec<FoldFailure>,
     /// The final proof.
     pub proof: Option<ObjectRef>,
     /// Why it ended without one.

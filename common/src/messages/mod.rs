@@ -15,10 +15,11 @@ mod request;
 pub use assignment::{Assignment, FoldAssignment, PlanAssignment, SegmentAssignment};
 pub use broadcast::{Cancel, Challenge};
 pub use codec::{
-    CONTENT_TYPE, CodecError, JSON, MESSAGE_PACK, Message, SCHEMA_VERSION, Version, decode, decode_as, encode, encode_json,
+    CONTENT_TYPE, CodecError, JSON, MESSAGE_PACK, Message, PROVER_VERSION, SCHEMA_VERSION, Version, decode, decode_as, encode,
+    encode_json,
 };
 pub use event::{Event, EventBody, Progress};
-pub use job::{ExecutionSummary, JobRecord, JobState, SegmentRecord, Timings};
+pub use job::{Begun, ExecutionSummary, FoldFailure, JobRecord, JobState, SegmentRecord, Timings};
 pub use object::{ObjectKey, ObjectRef, ObjectScope};
 pub use presence::{Load, ProgramEntry, ProgramKeys, Versions, WorkerPresence, WorkerState};
 pub use report::{Contribution, Executed, Failed, Failure, FailureKind, Final, Folded, Planned, Proof, Report, SetupDone};

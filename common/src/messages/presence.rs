@@ -38,6 +38,8 @@ pub struct Versions {
     pub release: String,
     /// The proving backend, with its version.
     pub backend: String,
+    /// Another version of the backend that an assignment here asked for: the worker did not take it.
+    pub asked: Option<String>,
 }
 
 /// What a worker does.

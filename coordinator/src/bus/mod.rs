@@ -80,7 +80,7 @@ impl Coordinator {
         let (cleaned, cleaned_receiver) = mpsc::unbounded_channel();
         Ok(Self {
             records: Records::open(&bus).await?,
-            outbox: Outbox::new(bus.clone()),
+            outbox: Outbox::new(bus.clone(), protocol.version()),
             bus,
             objects,
             protocol,
@@ -97,7 +97,7 @@ impl Coordinator {
     /// Works until `stop`, then finishes what is in hand.
     pub async fn run(mut self, stop: CancellationToken) {
         let side_tasks = [
-            tokio::spawn(workers::follow(self.bus.clone(), stop.clone())),
+            tokio::spawn(workers::follow(self.bus.clone(), self.protocol.version(), stop.clone())),
             tokio::spawn(gauges::follow_queues(self.bus.clone(), stop.clone())),
         ];
         tokio::select! {

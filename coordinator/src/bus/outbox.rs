@@ -14,12 +14,14 @@ use crate::job::Command;
 #[derive(Debug, Clone)]
 pub struct Outbox {
     bus: Bus,
+    /// The prover's version that assignments are for.
+    prover: &'static str,
 }
 
 impl Outbox {
     /// An outbox on this bus.
-    pub const fn new(bus: Bus) -> Self {
-        Self { bus }
+    pub const fn new(bus: Bus, prover: &'static str) -> Self {
+        Self { bus, prover }
     }
 
     /// Runs all commands in order. [`Command::CleanUp`] is not run here: it takes time.
@@ -39,7 +41,7 @@ impl Outbox {
 
     async fn send_one(&self, command: &Command) -> Result<(), BusError> {
         match command {
-            Command::Assign(assignment) => self.bus.publish_assignment(assignment).await?,
+            Command::Assign(assignment) => self.bus.publish_assignment(assignment, self.prover).await?,
             Command::Challenge(challenge) => self.bus.broadcast_challenge(challenge).await?,
             Command::Cancel(cancel) => self.bus.broadcast_cancel(cancel).await?,
             Command::Publish(event) => self.bus.publish_event(event).await?,

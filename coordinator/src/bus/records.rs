@@ -145,7 +145,8 @@ impl Records {
         let failed = |error: String| BusError { action: format!("purging {job} from {bucket}"), reason: error, transient: true };
         let stream =
             self.bus.jetstream().get_stream_no_info(stream_of(&bucket)).await.map_err(|error| failed(error.to_string()))?;
-        let purge = stream.purge().filter(format!("$KV.{bucket}.{job}.*"));
+        // With what workers keep beside them ([`zisk_common::messages::Begun`]).
+        let purge = stream.purge().filter(format!("$KV.{bucket}.{job}.>"));
         purge.await.map(drop).map_err(|error| failed(error.to_string()))
     }
 

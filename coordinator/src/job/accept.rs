@@ -24,7 +24,6 @@ impl Defaults {
             log_segment_steps: params.log_segment_steps.or(Some(self.log_segment_steps)),
             max_steps: params.max_steps.or(Some(self.max_steps)),
             timeout_seconds: params.timeout_seconds.or(Some(self.timeout_seconds)),
-            ..params.clone()
         }
     }
 }

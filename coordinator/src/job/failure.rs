@@ -1,11 +1,11 @@
 //! Failed attempts: which unit of work failed, and whether trying again can help.
 
-use zisk_common::messages::{Failed, Failure, FailureKind};
+use zisk_common::messages::{Failed, Failure, FailureKind, FoldFailure};
 use zisk_common::subjects::Phase;
 
-use super::MAX_ATTEMPTS;
 use super::command::{self, Command};
 use super::transition::{Step, Verdict};
+use super::{MAX_AGGREGATORS, MAX_ATTEMPTS};
 
 /// A unit of work.
 enum Unit {
@@ -28,7 +28,7 @@ impl Step<'_> {
         match unit {
             Unit::Plan => self.plan_failed(report.attempt, failure),
             Unit::Segment(n) => self.segment_failed(n, report.attempt, failure),
-            Unit::Fold => self.fold_failed(failure),
+            Unit::Fold => self.fold_failed(report.attempt.into(), failure),
         }
     }
 
@@ -70,22 +70,44 @@ impl Step<'_> {
         Verdict::Applied
     }
 
-    fn fold_failed(&mut self, failure: Failure) -> Verdict {
+    fn fold_failed(&mut self, epoch: u64, failure: Failure) -> Verdict {
         if self.record.progress.proven == 0 {
             return Verdict::Refused("there is nothing to fold yet".to_owned());
         }
-        // Aggregation has no attempt numbers of its own; the same text from the same worker is the same failure.
-        if self.record.fold_failures.contains(&failure) {
-            return Verdict::Duplicate;
+        // An aggregator stands for one attempt, and its epoch for it.
+        let failures = &mut self.record.fold_failures;
+        match failures.iter_mut().find(|known| known.epoch == epoch) {
+            Some(known) if known.failure.worker.is_some() => return Verdict::Duplicate,
+            // Taken for lost before its report came.
+            Some(known) => known.failure = failure.clone(),
+            None => failures.push(FoldFailure { epoch, failure: failure.clone() }),
         }
-        self.record.fold_failures.push(failure.clone());
+        let reported = failures.iter().filter(|known| known.failure.worker.is_some()).count();
         if is_final(&failure) {
             self.fail(failure);
-        } else if self.record.fold_failures.len() >= MAX_ATTEMPTS {
+        } else if reported >= MAX_ATTEMPTS {
             self.give_up("aggregation", failure);
         } else {
             self.assign_fold();
         }
+        Verdict::Applied
+    }
+
+    /// Nobody holds the job's lease: asks for another aggregator, unless too many were lost. More than failures that were
+    /// reported, for a worker that is stopped in peace resigns as well.
+    pub(super) fn lease_lost(&mut self) -> Verdict {
+        let epoch = self.record.epoch;
+        if epoch > 0 && self.record.fold_failures.iter().all(|known| known.epoch != epoch) {
+            let message = format!("the aggregator of epoch {epoch} was lost before the final proof");
+            let failure = Failure { phase: Some(Phase::Folded), ..Failure::new(FailureKind::Internal, message) };
+            self.record.fold_failures.push(FoldFailure { epoch, failure: failure.clone() });
+            if self.record.fold_failures.len() >= MAX_AGGREGATORS {
+                let message = format!("aggregation failed under {MAX_AGGREGATORS} aggregators, at last: {}", failure.message);
+                self.fail(Failure { message, ..failure });
+                return Verdict::Applied;
+            }
+        }
+        self.assign_fold();
         Verdict::Applied
     }
 

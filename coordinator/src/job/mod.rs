@@ -19,6 +19,9 @@ pub use transition::{Input, Transition, Verdict, apply, deadline_ms};
 /// Failed attempts of one unit of work after which the job fails.
 pub const MAX_ATTEMPTS: usize = 3;
 
+/// Aggregators that failed or were lost after which the job fails.
+pub const MAX_AGGREGATORS: usize = 10;
+
 /// Most segments of a job; also bounds what a worker that reports nonsense can make the coordinator allocate.
 pub const MAX_SEGMENTS: u32 = zisk_protocol::MAX_SEGMENTS;
 

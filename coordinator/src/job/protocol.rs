@@ -4,6 +4,11 @@ use zisk_protocol::{GlobalChallenge, PublicValues};
 
 /// Checks contributions and derives the challenge; a seam so that the state machine is tested with made-up contributions.
 pub trait Protocol: Send + Sync {
+    /// The version whose contributions and challenges these are; assignments carry it, and workers of another take none.
+    fn version(&self) -> &'static str {
+        zisk_protocol::VERSION
+    }
+
     /// Checks the form of a contribution posted for segment `index`.
     ///
     /// # Errors

@@ -175,6 +175,47 @@ fn a_stale_aggregator_is_refused() {
 }
 
 #[test]
+fn aggregators_that_fail_are_counted_by_epoch() {
+    let mut world = proving(1);
+    let proof = world.proof(0, &World::honest_challenge(1));
+    world.report(proof);
+    // The same words every time: a failure is its epoch's.
+    let failed = |world: &World, epoch| {
+        let Report::Failed(mut failed) = world.failed(FailureKind::Internal, Phase::Folded, None, epoch) else { panic!() };
+        failed.failure.message = "fold refused".to_owned();
+        Report::Failed(failed)
+    };
+    for epoch in [5, 9] {
+        let report = failed(&world, epoch);
+        assert_eq!(world.report(report.clone()), Verdict::Applied);
+        assert_eq!(assigned(&world.commands).len(), 1);
+        assert_eq!(world.report(report), Verdict::Duplicate);
+    }
+    let last = failed(&world, 12);
+    assert_eq!(world.report(last), Verdict::Applied);
+    let failure = world.record.failure.unwrap();
+    assert_eq!(failure.message, "aggregation failed 3 times, at last: fold refused");
+}
+
+#[test]
+fn a_job_that_loses_its_aggregators_ends() {
+    let mut world = proving(1);
+    let proof = world.proof(0, &World::honest_challenge(1));
+    world.report(proof);
+    // Nobody has stood yet: that is no loss.
+    assert_eq!(world.apply(Input::LeaseLost), Verdict::Applied);
+    for epoch in 1..=MAX_AGGREGATORS as u64 {
+        assert_eq!(world.record.state, JobState::Folding);
+        world.apply(Input::Elected { worker: world.worker, epoch });
+        world.apply(Input::LeaseLost);
+        // Asked for again: the same loss.
+        world.apply(Input::LeaseLost);
+    }
+    let failure = world.record.failure.unwrap();
+    assert!(failure.message.contains("epoch 10 was lost"), "{failure}");
+}
+
+#[test]
 fn a_proof_under_another_challenge_is_proven_again() {
     let mut world = proving(1);
     let wrong = world.proof(0, b"another");

@@ -9,6 +9,7 @@ use super::protocol::Protocol;
 
 /// Something that happened to a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "nearly all inputs are reports")]
 pub enum Input {
     /// A worker's report.
     Report(Report),
@@ -111,10 +112,7 @@ impl Step<'_> {
                 self.record.epoch = epoch;
                 Verdict::Applied
             }
-            Input::LeaseLost if self.record.progress.proven > 0 => {
-                self.assign_fold();
-                Verdict::Applied
-            }
+            Input::LeaseLost if self.record.progress.proven > 0 => self.lease_lost(),
             Input::Cancel { message } => {
                 self.fail(Failure::new(FailureKind::Cancelled, message));
                 Verdict::Applied

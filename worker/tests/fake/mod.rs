@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use zisk_protocol::{GlobalChallenge, OUTPUT_COUNT, PublicValues};
 use zisk_prover::backend::{Backend, BackendError, Contributed, ExecuteOptions, Execution, LoadedProgram, Setup};
 
@@ -20,11 +21,13 @@ pub struct FakeProgram {
     pub exit_code: u64,
     /// Traps instead of halting.
     pub trap: bool,
+    /// The segment whose proof takes its worker with it.
+    pub deadly: Option<u32>,
 }
 
 impl FakeProgram {
     pub fn new(segments: u32, work_ms: u64) -> Self {
-        Self { segments, work_ms, kept_bytes: 1000, exit_code: 0, trap: false }
+        Self { segments, work_ms, kept_bytes: 1000, exit_code: 0, trap: false, deadly: None }
     }
 
     pub fn elf(&self) -> Vec<u8> {
@@ -41,11 +44,15 @@ pub struct Calls {
     pub contribute: AtomicU32,
     pub prove: AtomicU32,
     pub fold: AtomicU32,
+    /// The worker is to be killed.
+    pub died: Notify,
 }
 
 #[derive(Debug, Default)]
 pub struct FakeBackend {
     pub calls: Arc<Calls>,
+    /// Says that it is of another version.
+    pub outdated: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -64,13 +71,14 @@ fn json<T: Serialize>(value: &T) -> Vec<u8> {
 }
 
 impl FakeBackend {
+    pub const VERSION: &'static str = "fake-1";
     /// The challenge the test's coordinator broadcasts.
     pub const CHALLENGE: GlobalChallenge = GlobalChallenge([7; 32]);
 }
 
 impl Backend for FakeBackend {
     fn version(&self) -> &'static str {
-        "fake-1"
+        if self.outdated { "fake-0" } else { Self::VERSION }
     }
 
     fn setup(&self, elf: &[u8]) -> Result<Setup, BackendError> {
@@ -168,6 +176,10 @@ struct FakeContributed {
 impl Contributed for FakeContributed {
     fn prove(self: Box<Self>, challenge: &GlobalChallenge) -> Result<Vec<u8>, BackendError> {
         self.calls.prove.fetch_add(1, Ordering::Relaxed);
+        if self.program.deadly == Some(self.index) {
+            self.calls.died.notify_one();
+            std::thread::sleep(Duration::from_secs(60));
+        }
         std::thread::sleep(Duration::from_millis(self.program.work_ms));
         Ok(json(&Node { first: self.index, last: self.index, challenge: challenge.0 }))
     }

@@ -15,7 +15,7 @@ use zisk_common::ids::{Digest, JobId};
 use zisk_common::messages::{
     Assignment, ByteBuf, Cancel, Challenge, Event, EventBody, ExecutionSummary, Failure, FailureKind, FoldAssignment, JobParams,
     JobRecord, JobRequest, JobState, ObjectScope, PlanAssignment, Progress, Report, SegmentAssignment, SegmentRecord, Timings,
-    Version,
+    Version, WorkerPresence,
 };
 use zisk_common::objects::{Objects, StoreUrl};
 use zisk_common::subjects::{AssignmentKind, BucketKind, ConsumerKind, RequestKind, Subject};
@@ -130,11 +130,25 @@ impl Stage {
 
     /// A worker with these settings beside those of the stage.
     pub fn worker(&self, settings: &str) -> TestWorker {
+        self.worker_with(settings, FakeBackend::default())
+    }
+
+    /// One whose prover is of another version than the coordinator's.
+    pub fn outdated_worker(&self) -> TestWorker {
+        self.worker_with("", FakeBackend { outdated: true, ..FakeBackend::default() })
+    }
+
+    /// What is shown of the workers.
+    pub async fn shown(&self) -> Vec<WorkerPresence> {
+        let entries = self.bus.workers().await.unwrap().entries().await.unwrap();
+        entries.into_iter().map(|(_, entry)| entry.value).collect()
+    }
+
+    fn worker_with(&self, settings: &str, backend: FakeBackend) -> TestWorker {
         let mut config: Config = toml::from_str(settings).unwrap();
         config.bus.nats_url = Some(format!("nats://127.0.0.1:{}", self.nats.port));
         config.bus.ack_wait_seconds = Some(ACK_WAIT.as_secs());
         config.bus.lease_seconds = Some(LEASE.as_secs());
-        let backend = FakeBackend::default();
         let calls = backend.calls.clone();
         let stop = CancellationToken::new();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -176,7 +190,7 @@ impl Stage {
             input: Some(input),
             params,
         };
-        self.bus.publish_assignment(&Assignment::Plan(plan)).await.unwrap();
+        self.bus.publish_assignment(&Assignment::Plan(plan), FakeBackend::VERSION).await.unwrap();
         job
     }
 
@@ -251,7 +265,7 @@ impl Conductor {
                             params: record.request.params.clone(),
                         };
                         record.keys = Some(planned.keys);
-                        self.bus.publish_assignment(&Assignment::Segment(assignment)).await.unwrap();
+                        self.bus.publish_assignment(&Assignment::Segment(assignment), FakeBackend::VERSION).await.unwrap();
                     }
                     Report::Executed(executed) => {
                         let public: PublicValues = rmp_serde::from_slice(&executed.public_values).unwrap();
@@ -337,7 +351,7 @@ impl Conductor {
             segments: record.execution.as_ref().unwrap().segments,
             challenge: ByteBuf::from(FakeBackend::CHALLENGE.0),
         };
-        self.bus.publish_assignment(&Assignment::Fold(fold)).await.unwrap();
+        self.bus.publish_assignment(&Assignment::Fold(fold), FakeBackend::VERSION).await.unwrap();
     }
 
     async fn event(&self, job: JobId, body: EventBody) {
