@@ -1,6 +1,6 @@
 //! Nodes of the aggregation tree and the final proof: here a bundle that carries all segment proofs along.
 
-use p3_field::PrimeCharacteristicRing as _;
+use p3_maybe_rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use zisk_protocol::{Contribution, GlobalChallenge, ProtocolError, PublicValues, SealedChallenge, check_chain};
 
@@ -116,13 +116,17 @@ impl Node {
         for ProvenSegment { contribution, .. } in &self.segments {
             let _checked: Contribution = Contribution::from_bytes(contribution.index, &contribution.to_bytes())?;
         }
-        let mut sum = Challenge::ZERO;
-        for ProvenSegment { contribution, proof } in &self.segments {
-            sum += verifier
-                .segment(contribution, &self.challenge, proof)
-                .map_err(|error| ProofError::Segment { index: contribution.index, error })?;
-        }
-        Ok(sum)
+        let sums: Vec<Result<Challenge, ProofError>> = self
+            .segments
+            .par_iter()
+            .map(|ProvenSegment { contribution, proof }| {
+                verifier
+                    .segment(contribution, &self.challenge, proof)
+                    .map_err(|error| ProofError::Segment { index: contribution.index, error })
+            })
+            .collect();
+        // In order: of several bad segments the first is named.
+        sums.into_iter().sum()
     }
 
     /// Joins two neighbours after verifying both.
