@@ -4,8 +4,14 @@
 //! their end is printed.
 #![forbid(unsafe_code)]
 
+pub mod chance;
+pub mod fleet;
+pub mod guests;
 mod nats;
+pub mod oracles;
 mod process;
+mod proxy;
 
 pub use nats::NatsServer;
 pub use process::{Process, Program, binary, free_port};
+pub use proxy::{Link, Proxy};
