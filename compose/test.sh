@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The compose stack, for real: up with two workers, a proof, then one more for each kind of container that is killed in the middle of it, a clean
-# stop, nothing left behind. Takes some minutes and needs Docker; not part of scripts/test.sh.
+# stop, nothing left behind; one proof with objects in a directory. Takes some minutes and needs Docker; not part of scripts/test.sh.
 #
 #   compose/test.sh            builds from the images that compose.yaml names
 #   compose/test.sh --local    from the base images of scripts/compose-images.sh, where none can be pulled (they stay for the next run)
@@ -83,6 +83,17 @@ wait_for() {
         [ "$SECONDS" -lt "$deadline" ] || fail "$what did not happen in time."
         sleep 0.5
     done
+}
+
+all_down() {
+    local left
+    compose down -v >"$state/down.log" 2>&1
+    left=$(
+        containers --all
+        docker volume ls --quiet --filter "label=com.docker.compose.project=$project"
+        docker network ls --quiet --filter "label=com.docker.compose.project=$project"
+    )
+    [ -z "$left" ] || fail "down -v left $left"
 }
 
 containers() { docker ps --quiet --filter "label=com.docker.compose.project=$project" "$@"; }
@@ -189,11 +200,17 @@ for id in $(containers --all); do
 done
 
 step "down -v"
-compose down -v >"$state/down.log" 2>&1
-left=$(
-    containers --all
-    docker volume ls --quiet --filter "label=com.docker.compose.project=$project"
-    docker network ls --quiet --filter "label=com.docker.compose.project=$project"
-)
-[ -z "$left" ] || fail "down -v left $left"
-printf '\nFour jobs proven and verified; a worker, the coordinator and NATS killed in three of them; %s seconds.\n' "$SECONDS"
+all_down
+
+step "a job with objects in a directory"
+mkdir "$state/objects"
+export ZISK_OBJECTS="$state/objects" ZISK_OBJECTS_USER
+ZISK_OBJECTS_USER="$(id -u):$(id -g)"
+files+=(-f compose/compose.directory.yaml)
+compose up -d --scale worker=2 >"$state/up.log" 2>&1 || fail "The stack does not start: $(tail -n 5 "$state/up.log")"
+wait_for 90 "All five containers' health" all_healthy
+ZISK_OBJECT_STORE="file://$ZISK_OBJECTS" prove directory || fail "The job failed: $(tail -n 3 "$state/directory.err")"
+verify directory
+[ -n "$(find "$ZISK_OBJECTS" -type f)" ] || fail "Nothing is in the directory."
+all_down
+printf '\nFive jobs proven and verified; a worker, the coordinator and NATS killed in three of them; %s seconds.\n' "$SECONDS"

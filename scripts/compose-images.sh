@@ -4,7 +4,7 @@
 #
 #   scripts/compose-images.sh                           makes zisk-local/debian (kept once made), zisk-local/nats, zisk-local/build
 #   scripts/compose-images.sh up --build --scale worker=4   the same, then docker compose with both files and these arguments
-#   scripts/compose-images.sh --remove                  removes the three images
+#   scripts/compose-images.sh --remove                  removes the three images and what builds kept of them
 #
 # ZISK_BINARIES   folder of zisk-coordinator and zisk-worker [default: release/ of cargo's target directory]
 # DEBIAN_MIRROR   [default: http://deb.debian.org/debian]
@@ -22,6 +22,7 @@ case "${1:-}" in
     exit 0
     ;;
 --remove)
+    docker image prune --force --filter label=zisk.stage=build
     for image in build nats debian; do
         if docker image inspect "zisk-local/$image" >/dev/null 2>&1; then docker rmi "zisk-local/$image"; fi
     done
@@ -61,12 +62,17 @@ if ! docker image inspect zisk-local/debian >/dev/null 2>&1; then
 fi
 
 echo "compose-images: packing $nats and the binaries of $binaries" >&2
-mkdir -p "$temp/nats/usr/local/bin" "$temp/build/out"
-cp -L "$nats" "$temp/nats/usr/local/bin/nats-server"
-tar -C "$temp/nats" --owner=0 --group=0 -c . | docker import - zisk-local/nats >/dev/null
-cp "$binaries/zisk-coordinator" "$binaries/zisk-worker" "$temp/build/out/"
-printf 'FROM zisk-local/debian\nCOPY out /out\n' >"$temp/build/Dockerfile"
-docker build --quiet --tag zisk-local/build "$temp/build" >/dev/null
+# pack NAME BASE FOLDER FILE...: the files in one folder of the image; the same files again make no new image.
+pack() {
+    local name=$1 base=$2 folder=$3
+    shift 3
+    mkdir -p "$temp/$name/files"
+    cp -L "$@" "$temp/$name/files/"
+    printf 'FROM %s\nCOPY files %s\nLABEL zisk.stage=build\n' "$base" "$folder" >"$temp/$name/Dockerfile"
+    docker build --quiet --tag "zisk-local/$name" "$temp/$name" >"$temp/build.log" 2>&1 || fail "docker build: $(cat "$temp/build.log")"
+}
+pack nats scratch /usr/local/bin "$nats"
+pack build zisk-local/debian /out "$binaries/zisk-coordinator" "$binaries/zisk-worker"
 
 if [ $# -gt 0 ]; then
     compose=(docker compose)
