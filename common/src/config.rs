@@ -34,6 +34,14 @@ pub enum ConfigError {
         /// Where and what, with the keys that are allowed.
         reason: String,
     },
+    /// File and environment together hold a table or key that is not known, or a value of the wrong type.
+    #[error("configuration ({sources}): {reason}")]
+    Keys {
+        /// Where the values come from.
+        sources: String,
+        /// What is wrong, with the keys that are allowed.
+        reason: String,
+    },
     /// A value is outside its range.
     #[error("{key} is {value}: expected {expected}")]
     Value {
@@ -59,6 +67,39 @@ pub enum ConfigError {
 pub fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     toml::from_str(&text).map_err(|error| ConfigError::Parse { path: path.to_owned(), reason: error.to_string() })
+}
+
+/// Sets `tables` from variables `<prefix><TABLE>_<KEY>`, except those in `own`, which are read elsewhere; returns the names
+/// that were used.
+pub fn set_from_environment(
+    tables: &mut toml::Table,
+    prefix: &str,
+    own: &[String],
+    environment: impl Iterator<Item = (String, String)>,
+) -> Vec<String> {
+    let mut used = Vec::new();
+    for (name, value) in environment {
+        let Some(rest) = name.strip_prefix(prefix).filter(|_| !own.contains(&name)).map(str::to_lowercase) else { continue };
+        let Some((table, key)) = rest.split_once('_') else { continue };
+        let entry = tables.entry(table).or_insert_with(|| toml::Table::new().into());
+        if let Some(table) = entry.as_table_mut() {
+            table.insert(key.to_owned(), typed(value));
+        }
+        used.push(name);
+    }
+    used
+}
+
+/// Numbers and booleans as such, everything else as text.
+fn typed(value: String) -> toml::Value {
+    if let Ok(number) = value.parse::<i64>() {
+        return number.into();
+    }
+    match value.as_str() {
+        "true" => true.into(),
+        "false" => false.into(),
+        _ => value.into(),
+    }
 }
 
 /// How to reach the bus and the object store; table `[bus]`.

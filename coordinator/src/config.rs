@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use serde::Deserialize;
-use thiserror::Error;
-use zisk_common::config::{BusArgs, ConfigError, LogArgs};
+use zisk_common::config::{BusArgs, ConfigError, LogArgs, set_from_environment};
 
 use crate::job::Defaults;
 
@@ -156,28 +155,12 @@ impl Default for Jobs {
     }
 }
 
-/// What is wrong with the configuration.
-#[derive(Debug, Error)]
-pub enum InvalidConfig {
-    /// A value, or the file.
-    #[error(transparent)]
-    Common(#[from] ConfigError),
-    /// The file is no TOML, or a table or key is not known, or has the wrong type.
-    #[error("configuration ({sources}): {reason}")]
-    Keys {
-        /// Where the values come from.
-        sources: String,
-        /// What is wrong, with the keys that are allowed.
-        reason: String,
-    },
-}
-
 impl Config {
     /// Puts all sources together.
     ///
     /// # Errors
-    /// [`InvalidConfig`] naming the key.
-    pub fn load(flags: &Flags, environment: impl Iterator<Item = (String, String)>) -> Result<Self, InvalidConfig> {
+    /// [`ConfigError`] naming the key.
+    pub fn load(flags: &Flags, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let mut sources = Vec::new();
         let mut tables: toml::Table = match &flags.config {
             Some(path) => {
@@ -186,17 +169,11 @@ impl Config {
             }
             None => toml::Table::new(),
         };
-        for (name, value) in environment {
-            let Some((table, key)) = table_and_key(&name) else { continue };
-            let entry = tables.entry(table).or_insert_with(|| toml::Table::new().into());
-            if let Some(table) = entry.as_table_mut() {
-                table.insert(key, typed(value));
-            }
-            sources.push(name);
-        }
+        let own = [format!("{ENVIRONMENT}CONFIG")];
+        sources.extend(set_from_environment(&mut tables, ENVIRONMENT, &own, environment));
         let mut config: Self = tables
             .try_into()
-            .map_err(|error: toml::de::Error| InvalidConfig::Keys { sources: sources.join(", "), reason: error.to_string() })?;
+            .map_err(|error: toml::de::Error| ConfigError::Keys { sources: sources.join(", "), reason: error.to_string() })?;
         if let Some(port) = flags.metrics_port {
             config.metrics.port = port;
         }
@@ -230,28 +207,6 @@ impl Config {
             max_steps: self.jobs.max_steps,
             timeout_seconds: self.jobs.timeout_seconds,
         }
-    }
-}
-
-/// `ZISK_COORDINATOR_METRICS_PORT` sets `port` in `[metrics]`.
-fn table_and_key(name: &str) -> Option<(String, String)> {
-    let rest = name.strip_prefix(ENVIRONMENT)?.to_lowercase();
-    if rest == "config" {
-        return None; // the flag's own
-    }
-    let (table, key) = rest.split_once('_')?;
-    Some((table.to_owned(), key.to_owned()))
-}
-
-/// Numbers and booleans as such, everything else as text.
-fn typed(value: String) -> toml::Value {
-    if let Ok(number) = value.parse::<i64>() {
-        return number.into();
-    }
-    match value.as_str() {
-        "true" => true.into(),
-        "false" => false.into(),
-        _ => value.into(),
     }
 }
 

@@ -113,7 +113,7 @@ impl Worker {
         let keys = self.keys().await?;
         for n in 0..segments {
             let segment = self.objects.put(ObjectScope::Segment(job), format!("segment {n}").into()).await?;
-            let planned = Planned { v: Version::default(), job, n, worker: self.id, segment, steps: 10, keys };
+            let planned = Planned { v: Version::default(), job, n, worker: self.id, segment, keys };
             self.bus.publish_report(&Report::Planned(planned)).await?;
         }
         let public = PublicValues { outputs: vec![7; zisk_protocol::OUTPUT_COUNT], exit_code: 0 };
@@ -204,7 +204,6 @@ fn contribution(n: u32, is_last: bool) -> Vec<u8> {
         index: n,
         start: state(n, false),
         end: state(n + 1, is_last),
-        steps: 10,
         log_heights: [ABSENT; TABLES],
         commitment: [n; 8],
     }

@@ -3,16 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{CommandFactory, Parser, ValueEnum};
 use serde::Deserialize;
 use zisk_common::bus::BusConfig;
-use zisk_common::config::{BusArgs, ConfigError, LogArgs, read_file};
+use zisk_common::config::{BusArgs, ConfigError, LogArgs, read_file, set_from_environment};
 use zisk_common::ids::WorkerId;
 
 use crate::memory;
 use crate::schedule::Limits;
 
 const GIB: u64 = 1 << 30;
+/// What every environment variable that sets a value of the file starts with: `ZISK_WORKER_<TABLE>_<KEY>`.
+const ENVIRONMENT: &str = "ZISK_WORKER_";
 
 /// `worker.toml`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -135,7 +137,8 @@ impl Default for MetricsSection {
 
 /// Proves segments for a zisk cluster.
 ///
-/// Every setting is optional. The first that is given counts: flag, environment, configuration file, default.
+/// Every setting is optional. The first that is given counts: flag, environment, configuration file, default. Every value
+/// of the file can also be given as ZISK_WORKER_<TABLE>_<KEY>, such as ZISK_WORKER_PROVING_PROGRAMS_CACHED.
 #[derive(Debug, Parser)]
 #[command(name = "zisk-worker", version)]
 pub struct Flags {
@@ -174,11 +177,21 @@ impl Flags {
     ///
     /// # Errors
     /// [`ConfigError`] with the file or the key.
-    pub fn config(self) -> Result<Config, ConfigError> {
-        let mut config: Config = match &self.config {
-            Some(path) => read_file(path)?,
-            None => Config::default(),
+    pub fn config(self, environment: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
+        let mut sources = Vec::new();
+        let mut tables: toml::Table = match &self.config {
+            Some(path) => {
+                sources.push(path.display().to_string());
+                read_file(path)?
+            }
+            None => toml::Table::new(),
         };
+        let command = Self::command();
+        let own: Vec<String> = command.get_arguments().filter_map(|flag| Some(flag.get_env()?.to_str()?.to_owned())).collect();
+        sources.extend(set_from_environment(&mut tables, ENVIRONMENT, &own, environment));
+        let mut config: Config = tables
+            .try_into()
+            .map_err(|error: toml::de::Error| ConfigError::Keys { sources: sources.join(", "), reason: error.to_string() })?;
         set(&mut config.worker.worker_id, self.worker_id);
         set(&mut config.worker.compute_capacity.compute_units, self.compute_capacity);
         set(&mut config.worker.environment, self.environment);
@@ -316,6 +329,19 @@ mod tests {
         let config: Config = toml::from_str("[worker]\ncompute_capacity.compute_units = 0").unwrap();
         let error = config.check().unwrap_err().to_string();
         assert_eq!(error, "worker.compute_capacity.compute_units is 0: expected 1 to 4096");
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_is_checked() {
+        let load = |name: &str, value: &str| {
+            let flags = Flags::parse_from(["zisk-worker"]);
+            flags.config([(name.to_owned(), value.to_owned())].into_iter())
+        };
+        assert_eq!(load("ZISK_WORKER_PROVING_PROGRAMS_CACHED", "7").unwrap().proving.programs_cached, 7);
+        let error = load("ZISK_WORKER_PROVING_PROGRAM_CACHE", "7").unwrap_err().to_string();
+        assert!(error.contains("ZISK_WORKER_PROVING_PROGRAM_CACHE") && error.contains("`programs_cached`"), "{error}");
+        // A flag's own name.
+        load("ZISK_WORKER_MEMORY_GIB", "7").unwrap();
     }
 
     #[test]

@@ -13,7 +13,7 @@ use zisk_worker::metric_definitions;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let config = Flags::parse().config()?;
+    let config = Flags::parse().config(std::env::vars())?;
     telemetry::init_logs(&config.logging, Console::Stdout)?;
     serve_metrics(&config).await?;
     zisk_worker::run(config, zisk_prover::backend::built_in(), stop_signal()?).await?;

@@ -92,7 +92,7 @@ async fn carry_out(context: &Context, assignment: &PlanAssignment, cancel: &Canc
             }
         })
     });
-    let upload = upload(context, assignment, &entry, 1 << log_segment_steps, segments, cancel);
+    let upload = upload(context, assignment, &entry, segments, cancel);
     let (execution, uploaded) = tokio::join!(execution, upload);
     // What the uploads met is the cause; the executor then only says that it was stopped.
     uploaded?;
@@ -105,7 +105,6 @@ async fn upload(
     context: &Context,
     assignment: &PlanAssignment,
     entry: &ProgramEntry,
-    steps: u64,
     mut segments: mpsc::Receiver<(u32, Vec<u8>)>,
     cancel: &CancellationToken,
 ) -> Result<(), Problem> {
@@ -125,7 +124,6 @@ async fn upload(
                         n,
                         worker: context.worker,
                         segment,
-                        steps,
                         keys: entry.keys,
                     })
                 }),

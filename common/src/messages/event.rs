@@ -38,7 +38,7 @@ pub struct Progress {
     pub proven: u32,
     /// Folds done, of `segments - 1`.
     pub folded: u32,
-    /// Steps executed so far.
+    /// Steps executed; while the program runs, the size of the segments cut so far.
     pub steps: u64,
 }
 

@@ -83,8 +83,6 @@ pub struct SegmentRecord {
     pub v: Version,
     /// The segment; none while only later ones have been reported.
     pub segment: Option<ObjectRef>,
-    /// The steps it covers.
-    pub steps: u64,
     /// The attempt its newest assignment carries; deliveries count up from it.
     pub attempt: u32,
     /// Its contribution, once committed.

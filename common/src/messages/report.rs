@@ -41,8 +41,6 @@ pub struct Planned {
     pub worker: WorkerId,
     /// The segment.
     pub segment: ObjectRef,
-    /// The steps it covers.
-    pub steps: u64,
     /// The program's keys: what its assignment needs, so that the coordinator looks nothing up.
     pub keys: ProgramKeys,
 }

@@ -85,7 +85,6 @@ impl World {
             n,
             worker: self.worker,
             segment: object(ObjectScope::Segment(self.record.job), &format!("segment {n}")),
-            steps: 10,
             keys: keys(),
         })
     }

@@ -8,7 +8,7 @@ use zisk_common::subjects::{Phase, RequestKind};
 
 use super::MAX_SEGMENTS;
 use super::command::{Command, challenge_digest, event, proof_event};
-use super::transition::{Step, Verdict};
+use super::transition::{Step, Verdict, steps_of_cut};
 
 impl Step<'_> {
     pub(super) fn report(&mut self, report: Report) -> Verdict {
@@ -87,11 +87,10 @@ impl Step<'_> {
         self.take_keys(report.keys);
         let state = &mut self.record.segments[index];
         state.segment = Some(report.segment);
-        state.steps = report.steps;
         state.attempt = 1;
         self.record.progress.planned += 1;
         if self.record.execution.is_none() {
-            self.record.progress.steps += report.steps;
+            self.record.progress.steps = steps_of_cut(self.record);
         }
         self.publish(EventBody::Planned { n });
         self.assign_segment(n);

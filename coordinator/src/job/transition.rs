@@ -78,6 +78,12 @@ pub fn apply(record: &mut JobRecord, input: Input, at_ms: u64, protocol: &dyn Pr
     Transition { verdict, commands: step.commands, segment: step.segment }
 }
 
+/// The steps that the segments cut so far stand for: all are full but perhaps the last.
+pub(super) fn steps_of_cut(record: &JobRecord) -> u64 {
+    let full = record.request.params.log_segment_steps.map_or(0, |log_steps| 1 << log_steps);
+    u64::from(record.progress.planned).saturating_mul(full)
+}
+
 /// When the job fails for taking too long, in milliseconds since the Unix epoch; none never does.
 pub fn deadline_ms(record: &JobRecord) -> Option<u64> {
     let seconds = record.request.params.timeout_seconds?;
@@ -130,15 +136,15 @@ impl Step<'_> {
     fn recount(&mut self) -> Verdict {
         let before = self.record.progress;
         let mut counted = Progress { planned: 0, contributed: 0, proven: 0, ..before };
-        let mut steps = 0;
         for state in &self.record.segments {
             counted.planned += u32::from(state.segment.is_some());
             counted.contributed += u32::from(state.contribution.is_some());
             counted.proven += u32::from(state.node.is_some());
-            steps += state.steps;
         }
-        counted.steps = self.record.execution.as_ref().map_or(steps, |summary| summary.steps);
         self.record.progress = counted;
+        self.record.progress.steps =
+            self.record.execution.as_ref().map_or_else(|| steps_of_cut(self.record), |summary| summary.steps);
+        let counted = self.record.progress;
         if counted == before { Verdict::Idle } else { Verdict::Applied }
     }
 
