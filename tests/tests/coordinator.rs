@@ -204,6 +204,7 @@ fn contribution(n: u32, is_last: bool) -> Vec<u8> {
         index: n,
         start: state(n, false),
         end: state(n + 1, is_last),
+        steps: 10,
         log_heights: [ABSENT; TABLES],
         commitment: [n; 8],
     }
