@@ -5,9 +5,9 @@ mod support;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use async_nats::HeaderMap;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use zisk_common::bus::{Bus, BusConfig};
 use zisk_common::election::Lease;
 use zisk_common::ids::{Digest, JobId, WorkerId};
@@ -16,7 +16,7 @@ use zisk_common::messages::*;
 use zisk_common::objects::{Objects, StoreUrl};
 use zisk_common::presence::Presence;
 use zisk_common::pull::Delivery;
-use zisk_common::subjects::{AssignmentKind, ConsumerKind, EventKind, Phase, RequestKind, StreamKind};
+use zisk_common::subjects::{AssignmentKind, ConsumerKind, EventKind, Phase, RequestKind};
 use zisk_machine::memory_map::HALT_PC;
 use zisk_machine::segment::State;
 use zisk_protocol::{ABSENT, PublicValues, TABLES};
