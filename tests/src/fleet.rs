@@ -103,12 +103,19 @@ impl Fleet {
     /// # Errors
     /// When it is not ready in time; with its log.
     pub fn start_coordinator(&mut self) -> Result<()> {
-        let label = self.label("coordinator");
-        let program = self.program("zisk-coordinator", &self.nats.url()).arg("--metrics-port").arg("0");
-        let mut process = program.start(&label)?;
+        let mut process = self.launch_coordinator()?;
         process.wait_for_log("coordinator ready", READY)?;
         self.coordinators.push(process);
         Ok(())
+    }
+
+    /// Starts a coordinator without waiting for it, and without keeping it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch_coordinator(&mut self) -> Result<Process> {
+        let label = self.label("coordinator");
+        self.program("zisk-coordinator", &self.nats.url()).arg("--metrics-port").arg("0").start(&label)
     }
 
     /// Starts one more worker; returns its place among them.

@@ -76,6 +76,14 @@ impl NatsServer {
         self.directory.as_ref().map_or(Path::new("/"), TempDir::path)
     }
 
+    /// Leaves store and logs where they are when this is dropped.
+    pub fn keep_directory(&mut self) {
+        if let Some(directory) = &mut self.directory {
+            directory.disable_cleanup(true);
+            eprintln!("store and logs kept in {}", directory.path().display());
+        }
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
