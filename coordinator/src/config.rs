@@ -13,7 +13,7 @@ const ENVIRONMENT: &str = "ZISK_COORDINATOR_";
 
 /// Coordinates a ZisK cluster over NATS JetStream.
 ///
-/// Every value of the configuration file can also be given as ZISK_COORDINATOR_<TABLE>_<KEY>, such as
+/// Every value of the configuration file can also be given as `ZISK_COORDINATOR_<TABLE>_<KEY>`, such as
 /// ZISK_COORDINATOR_METRICS_PORT.
 #[derive(Debug, Default, Parser)]
 #[command(name = "zisk-coordinator", version)]

@@ -138,7 +138,7 @@ impl Default for MetricsSection {
 /// Proves segments for a zisk cluster.
 ///
 /// Every setting is optional. The first that is given counts: flag, environment, configuration file, default. Every value
-/// of the file can also be given as ZISK_WORKER_<TABLE>_<KEY>, such as ZISK_WORKER_PROVING_PROGRAMS_CACHED.
+/// of the file can also be given as `ZISK_WORKER_<TABLE>_<KEY>`, such as ZISK_WORKER_PROVING_PROGRAMS_CACHED.
 #[derive(Debug, Parser)]
 #[command(name = "zisk-worker", version)]
 pub struct Flags {
