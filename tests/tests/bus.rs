@@ -1,4 +1,5 @@
 //! The bus against a real nats-server.
+#![allow(clippy::unwrap_used, reason = "a failed step fails the story")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
