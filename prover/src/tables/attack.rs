@@ -66,7 +66,7 @@ pub fn attack_instruction<C: Columns<F>>(
     let mut balance = Balance::new();
     check_table(table, None, &trace, 1, &mut balance).expect("honest rows hold");
     // Every look-up of an honest row must be answered by its fixed table.
-    for ((bus, tuple), _) in &balance {
+    for (bus, tuple) in balance.keys() {
         assert_ne!(bus.look_up(tuple), Some(false), "table {} asks {bus:?} {tuple:?}", table.name());
     }
     let free: Vec<_> = attack_rows(table, None, &trace, 1, 0..steps.len())

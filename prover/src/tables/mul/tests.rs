@@ -24,7 +24,7 @@ fn no_cell_is_free() {
         let n = steps.len() as u32;
         let op = OPS[random() as usize % 2];
         steps.push(step(n, op, b, c, result(op, b, c), false));
-        let c = (c & 0xffff_ffff) | if random() % 2 == 0 { 0 } else { 0xffff_ffff_0000_0000 };
+        let c = (c & 0xffff_ffff) | if random().is_multiple_of(2) { 0 } else { 0xffff_ffff_0000_0000 };
         steps.push(step(n + 1, op, b, c, result(op, b, c), true));
     }
     attack_instruction(&Mul, &steps, fill, &[]);
