@@ -202,6 +202,17 @@ impl Objects {
         }
     }
 
+    /// The jobs that have segments or nodes in the store.
+    ///
+    /// # Errors
+    /// [`ObjectError::Store`] when the backend fails.
+    pub async fn jobs(&self) -> Result<Vec<JobId>, ObjectError> {
+        let prefix = Path::from("job");
+        let fail = |error: object_store::Error| ObjectError::Store { key: prefix.to_string(), reason: error.to_string() };
+        let found = self.store.list_with_delimiter(Some(&prefix)).await.map_err(fail)?;
+        Ok(found.common_prefixes.iter().filter_map(|path| path.filename()?.parse().ok()).collect())
+    }
+
     /// Deletes a job's segments and nodes; returns how many. To be called once the job's terminal state is committed.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod records;
 mod reports;
 mod requests;
 mod ticks;
+mod upkeep;
 mod workers;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -99,6 +100,7 @@ impl Coordinator {
         let side_tasks = [
             tokio::spawn(workers::follow(self.bus.clone(), self.protocol.version(), stop.clone())),
             tokio::spawn(gauges::follow_queues(self.bus.clone(), stop.clone())),
+            tokio::spawn(upkeep::follow(self.bus.clone(), self.objects.clone(), stop.clone())),
         ];
         tokio::select! {
             () = stop.cancelled() => {}

@@ -114,7 +114,8 @@ impl Step<'_> {
     fn while_active(&mut self, input: Input) -> Verdict {
         let verdict = match input {
             Input::Report(report) => self.report(report),
-            Input::Elected { epoch, .. } if epoch > self.record.epoch => {
+            // As the bucket says, also when it is smaller: a bucket that was deleted and made again counts from the start.
+            Input::Elected { epoch, .. } if epoch != self.record.epoch => {
                 self.record.epoch = epoch;
                 Verdict::Applied
             }
