@@ -29,7 +29,7 @@ const WORKERS: usize = 3;
 /// A job that takes longer is stuck. Well above what a busy machine needs for all that can happen to one.
 const JOB_LIMIT: Duration = Duration::from_secs(300);
 /// What is left of jobs must be gone after this.
-const GRACE: Duration = Duration::from_secs(60);
+const GRACE: Duration = Duration::from_secs(90);
 /// Between two faults.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(1500), Duration::from_secs(6));
 /// Between two looks at the jobs.
