@@ -100,7 +100,7 @@ impl Coordinator {
         let side_tasks = [
             tokio::spawn(workers::follow(self.bus.clone(), self.protocol.version(), stop.clone())),
             tokio::spawn(gauges::follow_queues(self.bus.clone(), stop.clone())),
-            tokio::spawn(upkeep::follow(self.bus.clone(), self.objects.clone(), stop.clone())),
+            tokio::spawn(upkeep::follow(self.bus.clone(), self.objects.clone(), self.records.clone(), stop.clone())),
         ];
         tokio::select! {
             () = stop.cancelled() => {}

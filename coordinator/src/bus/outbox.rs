@@ -86,7 +86,8 @@ impl Outbox {
     }
 }
 
-async fn list(bus: &Bus, kind: StreamKind, filter: &str) -> Result<HashMap<String, usize>, BusError> {
+/// The stream's subjects that match, with their messages.
+pub(super) async fn list(bus: &Bus, kind: StreamKind, filter: &str) -> Result<HashMap<String, usize>, BusError> {
     subjects(bus, &bus.prefix().stream(kind), filter).await
 }
 

@@ -1,12 +1,20 @@
-//! What nobody else would notice: streams, consumers and buckets that somebody deleted are made again, and objects that came
-//! after their job's clean-up are deleted.
+//! What nobody else would notice: streams, consumers and buckets that somebody deleted are made again, and what came after
+//! its job's clean-up is removed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use zisk_common::bus::Bus;
+use zisk_common::ids::JobId;
+use zisk_common::messages::SegmentRecord;
 use zisk_common::objects::Objects;
+use zisk_common::subjects::{BucketKind, StreamKind, Subject};
+
+use super::cleanup::clean_up;
+use super::outbox;
+use super::records::Records;
 
 /// How often to look. What is lost with a stream is put there again by the look at jobs in which nothing moves.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -14,7 +22,7 @@ const PERIOD: Duration = Duration::from_secs(5);
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// Keeps bus and store in order until `stop`.
-pub async fn follow(bus: Bus, objects: Objects, stop: CancellationToken) {
+pub async fn follow(bus: Bus, objects: Objects, records: Records, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut swept = Instant::now();
@@ -26,7 +34,7 @@ pub async fn follow(bus: Bus, objects: Objects, stop: CancellationToken) {
             }
             if swept.elapsed() >= SWEEP {
                 swept = Instant::now();
-                if let Err(error) = sweep(&bus, &objects).await {
+                if let Err(error) = sweep(&bus, &objects, &records).await {
                     tracing::debug!(error = format!("{error:#}"), "objects not swept");
                 }
             }
@@ -38,13 +46,24 @@ pub async fn follow(bus: Bus, objects: Objects, stop: CancellationToken) {
     }
 }
 
-/// A worker that was paused or cut off stores its node whether or not the job has ended meanwhile.
-async fn sweep(bus: &Bus, objects: &Objects) -> anyhow::Result<()> {
+/// A worker or a coordinator that was paused or cut off writes what it had in hand, whether or not the job has ended and was
+/// cleaned up meanwhile.
+async fn sweep(bus: &Bus, objects: &Objects, records: &Records) -> anyhow::Result<()> {
+    let mut found: BTreeSet<JobId> = objects.jobs().await?.into_iter().collect();
+    let keys = bus.bucket::<SegmentRecord>(BucketKind::Segments).await?.keys().await?;
+    found.extend(keys.iter().filter_map(|key| key.split('.').next()?.parse::<JobId>().ok()));
+    for kind in [StreamKind::Assign, StreamKind::Broadcast] {
+        let subjects = outbox::list(bus, kind, ">").await?;
+        found.extend(subjects.keys().filter_map(|subject| match bus.prefix().parse(subject) {
+            Ok(Subject::Assign { job, .. } | Subject::Challenge(job) | Subject::Cancel(job)) => Some(job),
+            _ => None,
+        }));
+    }
     let jobs = bus.jobs().await?;
-    for job in objects.jobs().await? {
+    for job in found {
         if jobs.get(job).await?.is_some_and(|entry| entry.value.cleaned) {
-            let deleted = objects.delete_job(job).await?;
-            tracing::info!(%job, objects = deleted, "objects that came after the job's end deleted");
+            tracing::info!(%job, "cleaning up what came after the job's end");
+            clean_up(bus, records, objects, job).await?;
         }
     }
     Ok(())
