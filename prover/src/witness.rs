@@ -73,11 +73,6 @@ impl Witness {
         self.tables.iter().position(|t| *t == table).map(|i| &self.traces[i])
     }
 
-    /// Total number of cells.
-    pub fn cells(&self) -> usize {
-        self.traces.iter().map(|t| t.values.len()).sum()
-    }
-
     /// Names and log2 heights, for logs.
     pub fn describe(&self) -> String {
         let each = self.tables.iter().zip(&self.traces).map(|(t, m)| format!("{} 2^{}", t.name(), m.height().ilog2()));

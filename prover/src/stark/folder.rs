@@ -245,7 +245,7 @@ pub fn fold_at_point(
     table.eval(opened.preprocessed, opened.main, &mut folder);
     let PointFolder { mut constraints, local, global, .. } = folder;
     let next = |column: Option<usize>| column.map_or(Challenge::ZERO, |c| opened.permutation_next[c]);
-    let (local_columns, global_columns) = opened.permutation.split_at(scope_columns(shape.local));
+    let (local_columns, global_columns) = split_scopes(shape, opened.permutation);
     logup_constraints(&local, local_columns, next(shape.local_sum()), opened.local_mean, |c| constraints.push(c));
     logup_constraints(&global, global_columns, next(shape.global_sum()), opened.global_mean, |c| constraints.push(c));
     alpha.powers().zip(constraints).map(|(power, c)| power * c).sum()

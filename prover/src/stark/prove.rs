@@ -2,7 +2,7 @@
 
 use p3_challenger::{CanObserve, FieldChallenger, GrindingChallenger};
 use p3_commit::{Mmcs, Pcs as _, PolynomialSpace};
-use p3_field::{Algebra, BasedVectorSpace, Field, PackedFieldExtension, PackedValue, PrimeCharacteristicRing};
+use p3_field::{Algebra, BasedVectorSpace, Field, PackedFieldExtension, PackedValue, PrimeCharacteristicRing, TwoAdicField};
 use p3_matrix::Matrix;
 use p3_matrix::dense::RowMajorMatrix;
 use p3_maybe_rayon::prelude::*;
@@ -254,8 +254,11 @@ fn quotient<A: Table>(on: &TableOnCoset<'_, A>, quotient_domain: &Domain, alpha:
     // The vanishing polynomial takes only QUOTIENT_CHUNKS values on the coset, by natural index modulo that number; in
     // bit-reversed order each fills one contiguous part.
     let shift = quotient_domain.first_point().exp_u64(height as u64);
-    let inverse_vanishing: Vec<Val> =
-        Val::two_adic_generator_powers(log2_strict_usize(QUOTIENT_CHUNKS)).map(|x| (shift * x - Val::ONE).inverse()).collect();
+    let inverse_vanishing: Vec<Val> = Val::two_adic_generator(log2_strict_usize(QUOTIENT_CHUNKS))
+        .powers()
+        .take(QUOTIENT_CHUNKS)
+        .map(|x| (shift * x - Val::ONE).inverse())
+        .collect();
 
     let mut powers: Vec<Challenge> = alpha.powers().take(shape.all_constraints()).collect();
     let logup_powers = powers.split_off(shape.constraints);
@@ -316,16 +319,4 @@ fn quotient<A: Table>(on: &TableOnCoset<'_, A>, quotient_domain: &Domain, alpha:
     );
     reverse_slice_index_bits(&mut values);
     values
-}
-
-trait GeneratorPowers {
-    /// All powers of the generator of the subgroup of order 2^bits.
-    fn two_adic_generator_powers(bits: usize) -> impl Iterator<Item = Val>;
-}
-
-impl GeneratorPowers for Val {
-    fn two_adic_generator_powers(bits: usize) -> impl Iterator<Item = Val> {
-        use p3_field::TwoAdicField;
-        Val::two_adic_generator(bits).powers().take(1 << bits)
-    }
 }
