@@ -29,10 +29,14 @@ impl Coordinator {
             let inputs = batch.reports.iter().cloned().map(Input::Report).collect();
             match self.apply(batch.job, inputs).await {
                 Ok(verdicts) => {
+                    let attempt_ended = attempt_ended(&batch, verdicts.as_deref());
                     count(&batch, verdicts);
                     let acks = join_all(batch.deliveries.iter().map(Delivery::ack)).await;
                     for error in acks.into_iter().filter_map(Result::err) {
                         tracing::debug!(%error, "report not acknowledged; its duplicate is dropped");
+                    }
+                    if attempt_ended && self.is_under_way(batch.job) {
+                        self.compare_with_bus(batch.job).await;
                     }
                 }
                 Err(error) => {
@@ -42,6 +46,21 @@ impl Coordinator {
             }
         }
     }
+
+    fn is_under_way(&self, job: JobId) -> bool {
+        self.jobs.get(&job).is_some_and(|active| !active.stored.record.state.is_terminal())
+    }
+}
+
+/// Whether an attempt ended without a result. As long as its report was on the bus it looked as if the attempt under way
+/// had just ended: a coordinator that died need not have assigned the next, and the one after it saw no need.
+fn attempt_ended(batch: &Batch, verdicts: Option<&[Verdict]>) -> bool {
+    let without_result = |(report, verdict): (&Report, &Verdict)| match report {
+        Report::Failed(_) => true,
+        Report::Setup(_) | Report::Executed(_) | Report::Proof(_) | Report::Final(_) => *verdict != Verdict::Applied,
+        Report::Planned(_) | Report::Contribution(_) | Report::Folded(_) => false,
+    };
+    verdicts.is_some_and(|verdicts| batch.reports.iter().zip(verdicts).any(without_result))
 }
 
 pub(super) async fn give_back(delivery: &Delivery) {

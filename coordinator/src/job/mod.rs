@@ -26,6 +26,8 @@ pub const MAX_AGGREGATORS: usize = 10;
 pub const MAX_SEGMENTS: u32 = zisk_protocol::MAX_SEGMENTS;
 
 #[cfg(test)]
+mod explore;
+#[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod properties;

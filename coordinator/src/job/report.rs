@@ -7,7 +7,7 @@ use zisk_common::messages::{
 use zisk_common::subjects::{Phase, RequestKind};
 
 use super::MAX_SEGMENTS;
-use super::command::{Command, challenge_digest, event, proof_event};
+use super::command::{Command, challenge_digest, event, proof_event, segment};
 use super::transition::{Step, Verdict, steps_of_cut};
 
 impl Step<'_> {
@@ -46,10 +46,9 @@ impl Step<'_> {
         if report.program != self.record.request.program {
             return refused("it is for another program");
         }
-        if self.record.keys.is_some() {
+        if !self.take_keys(report.keys) {
             return Verdict::Duplicate;
         }
-        self.record.keys = Some(report.keys);
         if self.record.goal == RequestKind::Setup {
             self.complete();
         }
@@ -76,13 +75,8 @@ impl Step<'_> {
                 // The plan ran twice with different results: the first stays, work on it has begun.
                 return refused(format!("segment {n} was cut differently before"));
             }
-            if self.record.keys.is_some() {
-                return Verdict::Duplicate;
-            }
-            // Its own record was written, the job's was not: the coordinator died in between.
-            self.take_keys(report.keys);
-            self.assign_segment(n);
-            return Verdict::Applied;
+            // Unless the segment's record was written and the job's was not: the coordinator died in between.
+            return if self.take_keys(report.keys) { Verdict::Applied } else { Verdict::Duplicate };
         }
         self.take_keys(report.keys);
         let state = &mut self.record.segments[index];
@@ -246,8 +240,16 @@ impl Step<'_> {
         Verdict::Applied
     }
 
-    fn take_keys(&mut self, keys: ProgramKeys) {
-        self.record.keys.get_or_insert(keys);
+    /// Whether the keys are news. Segments may be known before them, after a coordinator that died between two writes, and
+    /// could not be assigned without.
+    fn take_keys(&mut self, keys: ProgramKeys) -> bool {
+        if self.record.keys.is_some() {
+            return false;
+        }
+        self.record.keys = Some(keys);
+        let waiting = (0u32..).zip(&self.record.segments).filter(|(_, state)| state.node.is_none());
+        self.commands.extend(waiting.filter_map(|(n, _)| segment(self.record, n)).map(Command::Assign));
+        true
     }
 }
 

@@ -241,6 +241,25 @@ fn time_and_cancellation_end_a_job() {
 }
 
 #[test]
+fn segments_known_before_the_keys_are_assigned_with_them() {
+    let mut world = World::new(RequestKind::Prove);
+    let before = world.record.clone();
+    for n in 0..2 {
+        let planned = world.planned(n);
+        world.report(planned);
+    }
+    // Killed between the two writes: the segments are there, the keys are not.
+    world.record = JobRecord { segments: std::mem::take(&mut world.record.segments), ..before };
+    world.apply(Input::Resumed);
+    assert_eq!(assigned(&outstanding(&world.record, 9)), [("plan".to_owned(), 0, 1)]);
+    let executed = world.executed(2, 0);
+    assert_eq!(world.report(executed), Verdict::Applied);
+    assert_eq!(assigned(&world.commands), [("segment".to_owned(), 0, 1), ("segment".to_owned(), 1, 1)]);
+    let again = world.planned(0);
+    assert_eq!(world.report(again), Verdict::Duplicate);
+}
+
+#[test]
 fn a_restarted_coordinator_owes_what_is_not_done() {
     let mut world = proving(3);
     let proof = world.proof(1, &World::honest_challenge(3));

@@ -1,0 +1,299 @@
+//! The state machine's steps with every rule that a single step must keep. Records, reports and assignments are numbered,
+//! and each pair of record and input is applied once: the cluster around it has many more states than the job.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::rc::Rc;
+
+use zisk_common::messages::{Assignment, EventBody, JobRecord, JobState, Progress, Report, SegmentRecord, encode};
+use zisk_common::subjects::{EventKind, RequestKind};
+
+use crate::job::fixtures::{AnyBytes, World};
+use crate::job::*;
+
+/// When everything happens but what happens after the deadline.
+pub const NOW_MS: u64 = 2_000;
+const TOO_LATE_MS: u64 = 1_000_000;
+
+/// An input, with reports and epochs by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum News {
+    Report(u8),
+    Elected(u8),
+    LeaseLost,
+    Cancel,
+    Overdue,
+    Cleaned,
+    Resumed,
+}
+
+/// What a step came to.
+pub struct Step {
+    /// It was news, and good news.
+    pub applied: bool,
+    /// The record's number.
+    pub after: u32,
+    pub commands: Vec<Command>,
+    pub segment: Option<u32>,
+}
+
+/// Things by number, each once.
+struct Numbered<K, T> {
+    known: HashMap<K, u32>,
+    things: Vec<T>,
+}
+
+impl<K: Hash + Eq, T> Numbered<K, T> {
+    fn new() -> Self {
+        Self { known: HashMap::new(), things: Vec::new() }
+    }
+
+    fn number(&mut self, key: K, thing: T) -> u32 {
+        *self.known.entry(key).or_insert_with(|| {
+            self.things.push(thing);
+            self.things.len() as u32 - 1
+        })
+    }
+}
+
+/// A defect put in on purpose: it may change what a step has done, and what a record is said to owe.
+#[derive(Clone, Copy)]
+pub struct Defect {
+    /// Gets the record before, the input, the record after and the commands.
+    pub in_step: fn(&JobRecord, &Input, &mut JobRecord, &mut Vec<Command>),
+    /// Whether this owed command is left out.
+    pub forgets: fn(&Command) -> bool,
+}
+
+/// None.
+pub const SOUND: Defect = Defect { in_step: |_, _, _, _| {}, forgets: |_| false };
+
+/// The state machine.
+pub struct Steps {
+    pub world: Rc<World>,
+    defect: Defect,
+    records: Numbered<Vec<u8>, JobRecord>,
+    reports: Vec<Report>,
+    assignments: Numbered<String, Assignment>,
+    taken: HashMap<(u32, News), Rc<Step>>,
+}
+
+impl Steps {
+    pub fn new(goal: RequestKind, defect: Defect) -> Self {
+        Self {
+            world: Rc::new(World::new(goal)),
+            defect,
+            records: Numbered::new(),
+            reports: Vec::new(),
+            assignments: Numbered::new(),
+            taken: HashMap::new(),
+        }
+    }
+
+    pub fn record(&self, number: u32) -> &JobRecord {
+        &self.records.things[number as usize]
+    }
+
+    pub fn number_record(&mut self, mut record: JobRecord) -> u32 {
+        // A mere statistic, which would make every duplicate a new state.
+        record.late_reports = 0;
+        let mut key = encode(&record).unwrap().to_vec();
+        for segment in &record.segments {
+            key.extend(encode(segment).unwrap());
+        }
+        self.records.number(key, record)
+    }
+
+    pub fn report(&self, number: u8) -> &Report {
+        &self.reports[usize::from(number)]
+    }
+
+    pub fn number_report(&mut self, report: Report) -> u8 {
+        let number = self.reports.iter().position(|known| *known == report).unwrap_or_else(|| {
+            self.reports.push(report);
+            self.reports.len() - 1
+        });
+        assert!(number < 128, "more reports than a state has bits");
+        number as u8
+    }
+
+    pub fn assignment(&self, number: u8) -> &Assignment {
+        &self.assignments.things[usize::from(number)]
+    }
+
+    pub fn number_assignment(&mut self, assignment: &Assignment) -> u8 {
+        let number = self.assignments.number(assignment.message_id(), assignment.clone());
+        assert!(number < 64, "more assignments than a state has bits");
+        number as u8
+    }
+
+    pub fn records(&self) -> usize {
+        self.records.things.len()
+    }
+
+    pub fn owed(&self, record: u32) -> Vec<Command> {
+        let mut owed = outstanding(self.record(record), NOW_MS);
+        owed.retain(|command| !(self.defect.forgets)(command));
+        owed
+    }
+
+    fn input(&self, news: News) -> (Input, u64) {
+        let input = match news {
+            News::Report(number) => Input::Report(self.report(number).clone()),
+            News::Elected(epoch) => Input::Elected { worker: self.world.worker, epoch: epoch.into() },
+            News::LeaseLost => Input::LeaseLost,
+            News::Cancel => Input::Cancel { message: "by its client".to_owned() },
+            News::Overdue => return (Input::Tick, TOO_LATE_MS),
+            News::Cleaned => Input::Cleaned,
+            News::Resumed => Input::Resumed,
+        };
+        (input, NOW_MS)
+    }
+
+    fn apply(&self, record: &JobRecord, news: News) -> (JobRecord, Transition) {
+        let (input, at_ms) = self.input(news);
+        let mut after = record.clone();
+        let mut transition = apply(&mut after, input.clone(), at_ms, &AnyBytes);
+        (self.defect.in_step)(record, &input, &mut after, &mut transition.commands);
+        after.late_reports = 0;
+        (after, transition)
+    }
+
+    /// Applies `news` to a record.
+    ///
+    /// # Errors
+    /// The rule that was broken.
+    pub fn take(&mut self, record: u32, news: News) -> Result<Rc<Step>, String> {
+        if let Some(step) = self.taken.get(&(record, news)) {
+            return Ok(step.clone());
+        }
+        let before = self.record(record);
+        let (after, transition) = self.apply(before, news);
+        if self.apply(before, news) != (after.clone(), transition.clone()) {
+            return Err("the same step twice gave two results".to_owned());
+        }
+        check_step(before, news, &self.input(news).0, &after, &transition)?;
+        if matches!(news, News::Report(_)) && transition.changed() {
+            let (again, repeated) = self.apply(&after, news);
+            if again != after || (repeated.changed() && !repeated.commands.is_empty()) {
+                return Err(format!("a duplicate counted: {:?}", repeated.verdict));
+            }
+        }
+        let changed = transition.changed();
+        let after = self.number_record(after);
+        let owed = self.owed(after);
+        if changed && let Some(lost) = transition.commands.iter().find(|command| is_needed(command) && !owed.contains(command)) {
+            return Err(format!("a coordinator that died would not know that it owes {lost:?}"));
+        }
+        let Transition { verdict, commands, segment } = transition;
+        let step = Rc::new(Step {
+            applied: verdict == Verdict::Applied,
+            after,
+            commands: if changed { commands } else { Vec::new() },
+            segment,
+        });
+        self.taken.insert((record, news), step.clone());
+        Ok(step)
+    }
+
+    /// Whatever comes after a job's end changes nothing: every record that has ended, with every input there is.
+    ///
+    /// # Errors
+    /// The rule that was broken.
+    pub fn check_ended(&self) -> Result<(), String> {
+        let ended = self.records.things.iter().filter(|record| record.state.is_terminal());
+        let mut all: Vec<News> = (0..self.reports.len() as u8).map(News::Report).collect();
+        all.extend([News::Elected(9), News::LeaseLost, News::Cancel, News::Overdue, News::Resumed]);
+        for record in ended {
+            for &news in &all {
+                let (after, transition) = self.apply(record, news);
+                check_step(record, news, &self.input(news).0, &after, &transition)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether something would be missing if this were never done. Events that show progress are made up for by the next one,
+/// an aggregator is asked for by the look at leases.
+fn is_needed(command: &Command) -> bool {
+    match command {
+        Command::Assign(Assignment::Fold(_)) => false,
+        Command::Publish(event) => event.kind() == EventKind::Proof || event.kind().is_terminal(),
+        _ => true,
+    }
+}
+
+fn check_step(before: &JobRecord, news: News, input: &Input, after: &JobRecord, transition: &Transition) -> Result<(), String> {
+    let rule = |holds: bool, text: &str| if holds { Ok(()) } else { Err(format!("{text}: {news:?}, {:?}", transition.verdict)) };
+    let is_work = |command: &Command| matches!(command, Command::Assign(_) | Command::Challenge(_));
+    let ends = transition.commands.iter().filter(|command| matches!(command, Command::Publish(it) if it.kind().is_terminal()));
+    if !transition.changed() {
+        rule(before == after && transition.commands.is_empty(), "what does not count changes nothing")?;
+    }
+    if before.state.is_terminal() {
+        let kept = JobRecord { cleaned: after.cleaned, ..before.clone() } == *after;
+        rule(kept && transition.commands.is_empty(), "a terminal state is never left")?;
+        return Ok(());
+    }
+    rule(ends.count() == usize::from(after.state.is_terminal()), "a job's end is told once")?;
+    if after.state.is_terminal() {
+        rule(!transition.commands.iter().any(is_work), "no work for a job that has ended")?;
+        rule((after.state == JobState::Completed) == after.failure.is_none(), "a failure has a cause, a success none")?;
+    }
+    for (old, new) in before.segments.iter().zip(&after.segments) {
+        rule(!replaced(&old.segment, &new.segment), "a segment is cut once")?;
+        rule(!replaced(&old.node, &new.node), "a segment proof is committed once")?;
+        rule(!replaced(&old.contribution, &new.contribution), "a contribution is committed once")?;
+    }
+    rule(before.segments.len() <= after.segments.len(), "a segment is never forgotten")?;
+    rule(!replaced(&before.execution, &after.execution), "an execution is committed once")?;
+    rule(!replaced(&before.challenge, &after.challenge), "there is one challenge")?;
+    rule(!replaced(&before.keys, &after.keys), "keys are committed once")?;
+    if before.progress == counted(before) || news == News::Resumed {
+        rule(after.progress == counted(after), "counters are what the segments say")?;
+    }
+    if after.challenge.is_some() {
+        let contributed = after.segments.iter().filter(|segment| segment.contribution.is_some()).count();
+        let whole = after.progress.segments.is_some_and(|n| n as usize == contributed);
+        rule(whole && contributed == after.segments.len(), "a challenge needs every contribution")?;
+    }
+    if after.state == JobState::Completed {
+        let earned = match (after.goal, input) {
+            (RequestKind::Setup, _) => after.keys.is_some(),
+            (RequestKind::Execute, _) => after.execution.is_some(),
+            (RequestKind::Prove, Input::Report(Report::Final(it))) => {
+                it.epoch >= before.epoch && after.proof == Some(it.proof) && after.segments.iter().all(|it| it.node.is_some())
+            }
+            _ => false,
+        };
+        rule(earned, "a proof is the newest aggregator's, over all segments")?;
+    }
+    Ok(())
+}
+
+/// A result that is gone, or another.
+fn replaced<T: PartialEq>(old: &Option<T>, new: &Option<T>) -> bool {
+    old.is_some() && old != new
+}
+
+fn counted(record: &JobRecord) -> Progress {
+    let count = |has: fn(&SegmentRecord) -> bool| record.segments.iter().filter(|segment| has(segment)).count() as u32;
+    Progress {
+        planned: count(|segment| segment.segment.is_some()),
+        contributed: count(|segment| segment.contribution.is_some()),
+        proven: count(|segment| segment.node.is_some()),
+        ..record.progress
+    }
+}
+
+/// The segment of a proof's event.
+pub fn proof_of(command: &Command) -> Option<u32> {
+    match command {
+        Command::Publish(event) => match event.body {
+            EventBody::Proof { n, .. } => Some(n),
+            _ => None,
+        },
+        _ => None,
+    }
+}
