@@ -186,6 +186,11 @@ impl<M: Message> Bucket<M> {
         Ok(entries)
     }
 
+    /// How long entries live, as it was when the bucket was opened; none is for ever.
+    pub fn max_age(&self) -> Option<Duration> {
+        Some(self.store.stream.cached_info().config.max_age).filter(|age| !age.is_zero())
+    }
+
     /// The bucket as async-nats has it, to watch it.
     pub fn store(&self) -> &kv::Store {
         &self.store

@@ -42,6 +42,8 @@ pub struct BusConfig {
     pub ack_wait: Duration,
     /// How long an aggregator's lease and a worker's presence outlive their last renewal.
     pub lease: Duration,
+    /// How long the leading coordinator's lease outlives its last renewal.
+    pub leader_lease: Duration,
     /// How long to keep trying to connect at the start.
     pub connect_wait: Duration,
     /// How long to keep trying to publish and to acknowledge. A cluster that loses its leader takes up to 7 s.
@@ -58,6 +60,7 @@ impl Default for BusConfig {
             replicas: 1,
             ack_wait: Duration::from_secs(30),
             lease: Duration::from_secs(15),
+            leader_lease: Duration::from_secs(5),
             connect_wait: Duration::from_secs(10),
             retry: Duration::from_secs(30),
         }

@@ -171,6 +171,7 @@ impl BusArgs {
             // A third of it is between two in-progress acks: below 1 s a slow network loses assignments.
             ack_wait: seconds("ack_wait_seconds", self.ack_wait_seconds, default.ack_wait, "1 to 3600")?,
             lease: seconds("lease_seconds", self.lease_seconds, default.lease, "1 to 3600")?,
+            leader_lease: default.leader_lease,
             connect_wait: self.connect_seconds.map_or(default.connect_wait, Duration::from_secs),
             retry: default.retry,
         })

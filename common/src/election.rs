@@ -1,28 +1,72 @@
-//! Who aggregates a job: one key per job in a bucket whose entries expire.
+//! What one process at a time does, by lease: aggregating a job, leading the coordinators. One key for each in a bucket whose
+//! entries expire.
 
+use std::fmt;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::buckets::{Bucket, BucketError};
 use crate::bus::{Bus, BusError};
-use crate::ids::{JobId, WorkerId};
+use crate::ids::{CoordinatorId, JobId, WorkerId};
 use crate::keep_alive::KeepAlive;
 use crate::messages::{Message, Version};
 use crate::subjects::BucketKind;
 
+/// Something that one process at a time does; written as its key.
+pub trait Post: Copy + fmt::Display + Send + Sync + 'static {
+    /// Who can hold it.
+    type Holder: Copy + Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// Where its key is.
+    const BUCKET: BucketKind;
+
+    /// How long a lease outlives its last renewal, as far as this process knows.
+    fn lease(self, bus: &Bus) -> Duration;
+}
+
+/// Aggregating a job.
+impl Post for JobId {
+    type Holder = WorkerId;
+    const BUCKET: BucketKind = BucketKind::Elections;
+
+    fn lease(self, bus: &Bus) -> Duration {
+        bus.lease()
+    }
+}
+
+/// Leading the coordinators.
+#[derive(Debug, Clone, Copy)]
+pub struct Leadership;
+
+impl fmt::Display for Leadership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("leader")
+    }
+}
+
+impl Post for Leadership {
+    type Holder = CoordinatorId;
+    const BUCKET: BucketKind = BucketKind::Leader;
+
+    fn lease(self, bus: &Bus) -> Duration {
+        bus.config().leader_lease
+    }
+}
+
 /// What the key holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Holding {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Holding<H> {
     v: Version,
-    worker: WorkerId,
+    #[serde(rename = "worker")]
+    holder: H,
     /// Unknown (0) until the first renewal: the revision is the answer to the write that would carry it.
     epoch: u64,
 }
 
-impl Message for Holding {
+impl<H: Serialize + DeserializeOwned> Message for Holding<H> {
     const NAME: &'static str = "election entry";
 }
 
@@ -35,35 +79,47 @@ pub struct Holder {
     pub epoch: u64,
 }
 
-/// A job's lease, renewed from the keep-alive thread until dropped or lost.
+/// A lease, by default a job's, renewed from the keep-alive thread until dropped or lost.
 #[derive(Debug)]
-pub struct Lease {
-    job: JobId,
+pub struct Lease<P = JobId> {
+    post: P,
     epoch: u64,
-    lost: watch::Receiver<bool>,
+    tenure: Tenure,
     /// Dropping it stops the renewals; sending on it deletes the key as well.
     resign: oneshot::Sender<oneshot::Sender<()>>,
 }
 
+/// Whether a lease is still held; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Tenure {
+    /// Until when, unless it is renewed; none once it is gone.
+    until: watch::Receiver<Option<Instant>>,
+}
+
 impl Bus {
-    /// Tries to become the job's aggregator; `None` when another is.
+    /// Tries to take the post (to become the job's aggregator, the leader); `None` when another has it.
     ///
     /// # Errors
     /// [`BusError`] when the server does not answer.
-    pub async fn stand(&self, keep_alive: &KeepAlive, job: JobId, worker: WorkerId) -> Result<Option<Lease>, BusError> {
-        let bucket: Bucket<Holding> = self.bucket(BucketKind::Elections).await?;
-        let holding = Holding { v: Version::default(), worker, epoch: 0 };
+    pub async fn stand<P: Post>(&self, keep_alive: &KeepAlive, post: P, holder: P::Holder) -> Result<Option<Lease<P>>, BusError> {
+        let bucket: Bucket<Holding<P::Holder>> = self.bucket(P::BUCKET).await?;
+        let holding = Holding { v: Version::default(), holder, epoch: 0 };
         let asked = Instant::now();
-        let epoch = match bucket.create(job, &holding).await {
+        let epoch = match bucket.create(post, &holding).await {
             Ok(revision) => revision,
             Err(BucketError::Conflict { .. }) => return Ok(None),
-            Err(error) => return Err(unconflicted(error, job)),
+            Err(error) => return Err(unconflicted(error, post)),
         };
-        let (lost_sender, lost) = watch::channel(false);
+        // By what the server has, and never longer than what this process is about to set.
+        let lease = match bucket.max_age() {
+            Some(age) => age.min(post.lease(self)),
+            None => post.lease(self),
+        };
+        let (sender, until) = watch::channel(Some(asked + lease));
         let (resign, resigned) = oneshot::channel();
         let holding = Holding { epoch, ..holding };
-        keep_alive.spawn(move |bus| renew(bus, job, holding, asked, lost_sender, resigned));
-        Ok(Some(Lease { job, epoch, lost, resign }))
+        keep_alive.spawn(move |bus| renew(bus, post, holding, lease, sender, resigned));
+        Ok(Some(Lease { post, epoch, tenure: Tenure { until }, resign }))
     }
 
     /// Who aggregates the job now.
@@ -71,11 +127,23 @@ impl Bus {
     /// # Errors
     /// [`BusError`] when the server does not answer.
     pub async fn holder(&self, job: JobId) -> Result<Option<Holder>, BusError> {
-        let bucket: Bucket<Holding> = self.bucket(BucketKind::Elections).await?;
-        let entry = bucket.get(job).await.map_err(|error| unconflicted(error, job))?;
-        Ok(entry.map(|entry| Holder {
-            worker: entry.value.worker,
-            epoch: if entry.value.epoch == 0 { entry.revision } else { entry.value.epoch },
+        Ok(self.held(job).await?.map(|(worker, epoch)| Holder { worker, epoch }))
+    }
+
+    /// Which coordinator leads now.
+    ///
+    /// # Errors
+    /// [`BusError`] when the server does not answer.
+    pub async fn leader(&self) -> Result<Option<CoordinatorId>, BusError> {
+        Ok(self.held(Leadership).await?.map(|(coordinator, _)| coordinator))
+    }
+
+    async fn held<P: Post>(&self, post: P) -> Result<Option<(P::Holder, u64)>, BusError> {
+        let bucket: Bucket<Holding<P::Holder>> = self.bucket(P::BUCKET).await?;
+        let entry = bucket.get(post).await.map_err(|error| unconflicted(error, post))?;
+        Ok(entry.map(|entry| {
+            let epoch = if entry.value.epoch == 0 { entry.revision } else { entry.value.epoch };
+            (entry.value.holder, epoch)
         }))
     }
 
@@ -84,7 +152,7 @@ impl Bus {
     /// # Errors
     /// [`BusError`] when the server does not answer.
     pub async fn close_election(&self, job: JobId) -> Result<(), BusError> {
-        let bucket: Bucket<Holding> = self.bucket(BucketKind::Elections).await?;
+        let bucket: Bucket<Holding<WorkerId>> = self.bucket(BucketKind::Elections).await?;
         bucket.delete(job).await.map_err(|error| unconflicted(error, job))
     }
 }
@@ -92,23 +160,29 @@ impl Bus {
 impl Lease {
     /// The job.
     pub const fn job(&self) -> JobId {
-        self.job
+        self.post
     }
+}
 
+impl<P: Post> Lease<P> {
     /// The key's revision at creation; later holders have higher ones.
     pub const fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// Whether the lease is gone: stop folding, another may have begun.
+    /// Whether the lease is gone: stop, another may have begun.
     pub fn is_lost(&self) -> bool {
-        *self.lost.borrow()
+        self.tenure.is_lost()
     }
 
     /// Returns when the lease is gone.
     pub async fn lost(&self) {
-        // An error means that the renewing task is gone, and the lease with it.
-        let _ = self.lost.clone().wait_for(|lost| *lost).await;
+        self.tenure.lost().await;
+    }
+
+    /// The same question for others to ask.
+    pub fn tenure(&self) -> Tenure {
+        self.tenure.clone()
     }
 
     /// Gives the lease up, so that another need not wait for it to expire.
@@ -120,40 +194,53 @@ impl Lease {
     }
 }
 
-async fn renew(
+impl Tenure {
+    /// Whether the lease is gone. By the clock: a process that was paused knows it before anything else has run.
+    pub fn is_lost(&self) -> bool {
+        self.until.borrow().is_none_or(|until| Instant::now() >= until)
+    }
+
+    /// Returns when the lease is gone.
+    pub async fn lost(&self) {
+        // An error means that the renewing task is gone, and the lease with it.
+        let _ = self.until.clone().wait_for(Option::is_none).await;
+    }
+}
+
+async fn renew<P: Post>(
     bus: Bus,
-    job: JobId,
-    holding: Holding,
-    asked: Instant,
-    lost: watch::Sender<bool>,
+    post: P,
+    holding: Holding<P::Holder>,
+    lease: Duration,
+    held: watch::Sender<Option<Instant>>,
     mut resigned: oneshot::Receiver<oneshot::Sender<()>>,
 ) {
-    let lease = bus.lease();
     let epoch = holding.epoch;
     let mut revision = epoch;
     // The server counts from when it wrote, which is after we asked: counted from here we are never late to stop.
-    let mut valid_until = asked + lease;
-    let bucket: Bucket<Holding> = loop {
-        match bus.bucket(BucketKind::Elections).await {
+    let mut valid_until = (*held.borrow()).unwrap_or_else(Instant::now);
+    let bucket: Bucket<Holding<P::Holder>> = loop {
+        match bus.bucket(P::BUCKET).await {
             Ok(bucket) => break bucket,
             Err(_) if Instant::now() < valid_until => {}
             Err(_) => {
-                lost.send_replace(true);
+                held.send_replace(None);
                 return;
             }
         }
     };
     loop {
         let asked = Instant::now();
-        match tokio::time::timeout_at(valid_until, bucket.update(job, &holding, revision)).await {
+        match tokio::time::timeout_at(valid_until, bucket.update(post, &holding, revision)).await {
             Ok(Ok(next)) => {
                 revision = next;
                 valid_until = asked + lease;
+                held.send_replace(Some(valid_until));
             }
             Ok(Err(BucketError::Bus(error))) if error.transient && Instant::now() < valid_until => {}
             Ok(Err(_)) | Err(_) => {
-                tracing::warn!(%job, epoch, "aggregator lease lost");
-                lost.send_replace(true);
+                tracing::warn!(%post, epoch, "lease lost");
+                held.send_replace(None);
                 return;
             }
         }
@@ -162,21 +249,21 @@ async fn renew(
             asked = &mut resigned => {
                 if let Ok(done) = asked {
                     // Only while it is still ours; another's key is not to be touched.
-                    if let Err(error) = bucket.store().delete_expect_revision(job.to_string(), Some(revision)).await {
+                    if let Err(error) = bucket.store().delete_expect_revision(post.to_string(), Some(revision)).await {
                         tracing::debug!(%error, "lease not deleted; it expires");
                     }
                     let _ = done.send(()); // no one waits any more
                 }
-                lost.send_replace(true);
+                held.send_replace(None);
                 return;
             }
         }
     }
 }
 
-fn unconflicted(error: BucketError, job: JobId) -> BusError {
+fn unconflicted(error: BucketError, post: impl fmt::Display) -> BusError {
     match error {
         BucketError::Bus(error) => error,
-        other => BusError::permanent(format!("election of job {job}"), other),
+        other => BusError::permanent(format!("election for {post}"), other),
     }
 }

@@ -70,6 +70,7 @@ macro_rules! uuid_id {
 
 uuid_id!(JobId, "job id", "Identifies a job; chosen by the client.");
 uuid_id!(WorkerId, "worker id", "Identifies one run of a worker process.");
+uuid_id!(CoordinatorId, "coordinator id", "Identifies one run of a coordinator process.");
 
 /// A blake3 digest; written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -161,7 +161,11 @@ impl Bus {
             durable_name: Some(kind.durable_name().to_owned()),
             filter_subject: self.prefix().consumer_filter(kind),
             ack_policy: AckPolicy::Explicit,
-            ack_wait: self.config().ack_wait,
+            ack_wait: match kind {
+                ConsumerKind::Assign(_) => self.config().ack_wait,
+                // What a leader that is gone had in hand is there for the next when its lease has expired.
+                ConsumerKind::Requests | ConsumerKind::Reports => self.config().ack_wait.min(self.config().leader_lease),
+            },
             // Past max_deliver a message stays in a work queue for ever and nobody hears of it: we count attempts.
             max_deliver: -1,
             max_ack_pending: MAX_ACK_PENDING,
@@ -177,6 +181,7 @@ impl Bus {
             // On the bucket, never per key: `update` silently drops a key's own TTL.
             max_age: match kind {
                 BucketKind::Workers | BucketKind::Elections => self.config().lease,
+                BucketKind::Leader => self.config().leader_lease,
                 BucketKind::Jobs | BucketKind::Segments | BucketKind::Programs => Duration::ZERO,
             },
             num_replicas: self.config().replicas,

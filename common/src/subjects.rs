@@ -208,11 +208,13 @@ pub enum BucketKind {
     Programs,
     /// Aggregator leases, keyed by job id; entries expire.
     Elections,
+    /// The leading coordinator's lease; expires sooner, and an age is a whole bucket's.
+    Leader,
 }
 
 impl BucketKind {
     /// All buckets.
-    pub const ALL: &[Self] = &[Self::Jobs, Self::Segments, Self::Workers, Self::Programs, Self::Elections];
+    pub const ALL: &[Self] = &[Self::Jobs, Self::Segments, Self::Workers, Self::Programs, Self::Elections, Self::Leader];
 
     const fn suffix(self) -> &'static str {
         match self {
@@ -221,6 +223,7 @@ impl BucketKind {
             Self::Workers => "WORKERS",
             Self::Programs => "PROGRAMS",
             Self::Elections => "ELECTIONS",
+            Self::Leader => "LEADER",
         }
     }
 }

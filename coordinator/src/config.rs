@@ -1,5 +1,6 @@
 //! Configuration: defaults, then the file, then `ZISK_COORDINATOR_*`, then flags; later wins.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -38,7 +39,7 @@ pub struct Flags {
 pub struct Config {
     /// Who this coordinator is.
     pub service: Service,
-    /// How it stops.
+    /// How it stops, and how long it leads without a sign of life.
     pub server: Server,
     /// Where it shows its metrics.
     pub metrics: Metrics,
@@ -84,11 +85,13 @@ pub enum Environment {
 pub struct Server {
     /// Seconds to finish what is in hand after a signal, before a forced exit.
     pub shutdown_timeout_seconds: u64,
+    /// Seconds after which a leader that is silent is replaced by a coordinator that stands by; 1 to 60.
+    pub leader_lease_seconds: u64,
 }
 
 impl Default for Server {
     fn default() -> Self {
-        Self { shutdown_timeout_seconds: 30 }
+        Self { shutdown_timeout_seconds: 30, leader_lease_seconds: 5 }
     }
 }
 
@@ -177,7 +180,12 @@ impl Config {
         if let Some(port) = flags.metrics_port {
             config.metrics.port = port;
         }
+        config.check()?;
         Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        in_range("[server] leader_lease_seconds", self.server.leader_lease_seconds, 1..=60, "1 to 60")
     }
 
     /// How to reach the bus and the object store, flags first.
@@ -208,6 +216,10 @@ impl Config {
             timeout_seconds: self.jobs.timeout_seconds,
         }
     }
+}
+
+fn in_range(key: &'static str, value: u64, range: RangeInclusive<u64>, expected: &'static str) -> Result<(), ConfigError> {
+    if range.contains(&value) { Ok(()) } else { Err(ConfigError::Value { key, value: value.to_string(), expected }) }
 }
 
 #[cfg(test)]
@@ -246,5 +258,7 @@ mod tests {
         assert!(error.contains("ZISK_COORDINATOR_METRICS_PORT") && error.contains("many"), "{error}");
         let error = load("", &[("ZISK_COORDINATOR_METRIX_PORT", "1")], &[]).unwrap_err();
         assert!(error.contains("metrix"), "{error}");
+        let error = load("", &[("ZISK_COORDINATOR_SERVER_LEADER_LEASE_SECONDS", "0")], &[]).unwrap_err();
+        assert!(error.contains("leader_lease_seconds is 0: expected 1 to 60"), "{error}");
     }
 }

@@ -4,5 +4,6 @@
 pub mod bus;
 pub mod config;
 pub mod job;
+pub mod leadership;
 pub mod metric_definitions;
 pub mod service;

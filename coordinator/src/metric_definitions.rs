@@ -2,6 +2,8 @@
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
+/// 1 when this coordinator leads, 0 when it stands by.
+pub const LEADER: &str = "zisk_coordinator_leader";
 /// Jobs not yet in a terminal state. Label `phase`.
 pub const ACTIVE_JOBS: &str = "zisk_active_jobs";
 /// Jobs that reached a terminal state. Labels `kind` and `outcome`.
@@ -31,6 +33,7 @@ pub const COMMIT_CONFLICTS: &str = "zisk_commit_conflicts_total";
 
 /// Tells the recorder units and meanings; call once after it is installed.
 pub fn describe() {
+    describe_gauge!(LEADER, Unit::Count, "1 when this coordinator leads, 0 when it stands by");
     describe_gauge!(ACTIVE_JOBS, Unit::Count, "Jobs not yet in a terminal state, by phase");
     describe_counter!(JOBS_TOTAL, Unit::Count, "Jobs that reached a terminal state, by kind and outcome");
     describe_counter!(REQUESTS_REFUSED, Unit::Count, "Requests refused, by kind");

@@ -5,21 +5,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use metrics::gauge;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use zisk_common::bus::{Bus, BusConfig, ConnectError};
+use zisk_common::election::{Leadership, Lease, Tenure};
+use zisk_common::ids::CoordinatorId;
+use zisk_common::keep_alive::{KeepAlive, KeepAliveError};
 use zisk_common::objects::{Objects, StoreUrl};
 use zisk_common::telemetry::{self, Console};
 
 use crate::bus::Coordinator;
 use crate::config::{Config, Flags, Metrics};
 use crate::job::ZiskProtocol;
-use crate::metric_definitions;
+use crate::leadership;
+use crate::metric_definitions::{self, LEADER};
 
 /// How long one attempt to reach NATS or to prepare it lasts; each ends with a line in the log.
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// Pause between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
+/// For giving back what was pulled once another may lead.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(2);
+/// For deleting the lease.
+const RESIGNED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Runs a coordinator until SIGTERM or SIGINT.
 ///
@@ -31,6 +40,7 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
     let bus_args = config.bus_args(flags);
     let mut bus_config = bus_args.bus(&config.service.name)?;
     bus_config.connect_wait = ATTEMPT;
+    bus_config.leader_lease = Duration::from_secs(config.server.leader_lease_seconds);
     let store = bus_args.store()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(&config, bus_config, store))
@@ -40,6 +50,7 @@ async fn serve(config: &Config, bus_config: BusConfig, store: StoreUrl) -> anyho
     let stop = stop_on_signal()?;
     // The port first: one in use ends the process before it touches the bus.
     let admin = admin_pages(&config.metrics).await?;
+    let id = CoordinatorId::random();
     tracing::info!(
         name = config.service.name,
         environment = ?config.service.environment,
@@ -47,16 +58,41 @@ async fn serve(config: &Config, bus_config: BusConfig, store: StoreUrl) -> anyho
         nats = bus_config.url,
         prefix = %bus_config.prefix,
         %store,
-        "zisk-coordinator {} starts", env!("CARGO_PKG_VERSION")
+        "zisk-coordinator {} starts as coordinator {id}", env!("CARGO_PKG_VERSION")
     );
-    let Some(bus) = until_stopped(&stop, connect(&bus_config)).await.transpose()? else {
+    gauge!(LEADER).set(0);
+    let Some((bus, keep_alive)) = until_stopped(&stop, connect(&bus_config)).await.transpose()? else {
         return Ok(());
     };
-    let Some((coordinator, bus)) = until_stopped(&stop, prepare(bus, &store, config)).await else {
-        return Ok(());
+    while let Some(lease) = until_stopped(&stop, leadership::stand_by(&bus, &keep_alive, id)).await {
+        gauge!(LEADER).set(1);
+        let ended = lead(config, &bus, &store, &lease, &stop).await;
+        gauge!(LEADER).set(0);
+        if tokio::time::timeout(RESIGNED_WITHIN, lease.resign()).await.is_err() {
+            tracing::debug!("not resigned in time; the lease expires");
+        }
+        ended?;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Works until `stop`, or until the lease is lost.
+async fn lead(
+    config: &Config,
+    bus: &Bus,
+    store: &StoreUrl,
+    lease: &Lease<Leadership>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let prepared = tokio::select! {
+        prepared = until_stopped(stop, prepare(bus, lease.tenure(), store, config)) => prepared,
+        () = lease.lost() => None,
     };
-    tracing::info!("coordinator ready");
-    let mut working = tokio::spawn(coordinator.run(stop.clone()));
+    let Some(coordinator) = prepared else { return Ok(()) };
+    tracing::info!("coordinator ready: it leads");
+    let end = stop.child_token();
+    let mut working = tokio::spawn(coordinator.run(end.clone()));
     tokio::select! {
         ended = &mut working => ended.context("the coordinator's loop failed")?,
         () = stop.cancelled() => {
@@ -70,8 +106,16 @@ async fn serve(config: &Config, bus_config: BusConfig, store: StoreUrl) -> anyho
                 })?
                 .context("the coordinator's loop failed")?;
         }
+        () = lease.lost() => {
+            tracing::warn!("this coordinator leads no more: it forgets its jobs and stands by");
+            end.cancel();
+            match tokio::time::timeout(GIVEN_UP_WITHIN, &mut working).await {
+                Ok(ended) => ended.context("the coordinator's loop failed")?,
+                // NATS is away: what was pulled comes again by itself.
+                Err(_) => working.abort(),
+            }
+        }
     }
-    tracing::info!("stopped");
     Ok(())
 }
 
@@ -120,13 +164,16 @@ async fn admin_pages(metrics: &Metrics) -> anyhow::Result<SocketAddr> {
 }
 
 /// Connects, for as long as it takes while nothing answers; what waiting does not mend is an error.
-async fn connect(config: &BusConfig) -> anyhow::Result<Bus> {
+async fn connect(config: &BusConfig) -> anyhow::Result<(Bus, KeepAlive)> {
     loop {
-        match Bus::connect(config.clone()).await {
-            Ok(bus) => return Ok(bus),
-            Err(error @ ConnectError::Unreachable { .. }) => {
-                tracing::warn!("{error}; trying again");
-            }
+        let connected = async {
+            let bus = Bus::connect(config.clone()).await?;
+            let keep_alive = KeepAlive::start(&bus).await?;
+            Ok::<_, KeepAliveError>((bus, keep_alive))
+        };
+        match connected.await {
+            Ok(connected) => return Ok(connected),
+            Err(error @ KeepAliveError::Connect(ConnectError::Unreachable { .. })) => tracing::warn!("{error}; trying again"),
             Err(error) => return Err(error.into()),
         }
         tokio::time::sleep(PAUSE).await;
@@ -134,16 +181,16 @@ async fn connect(config: &BusConfig) -> anyhow::Result<Bus> {
 }
 
 /// Brings streams and buckets to their settings and opens everything, for as long as it takes.
-async fn prepare(bus: Bus, store: &StoreUrl, config: &Config) -> (Coordinator, Bus) {
+async fn prepare(bus: &Bus, tenure: Tenure, store: &StoreUrl, config: &Config) -> Coordinator {
     loop {
         let prepared = async {
             bus.prepare().await?;
-            let objects = Objects::open(store, &bus).await?;
-            let protocol = Arc::new(ZiskProtocol);
-            Ok::<_, anyhow::Error>(Coordinator::new(bus.clone(), objects, protocol, config.job_defaults()).await?)
+            let objects = Objects::open(store, bus).await?;
+            let (protocol, defaults) = (Arc::new(ZiskProtocol), config.job_defaults());
+            Ok::<_, anyhow::Error>(Coordinator::new(bus.clone(), tenure.clone(), objects, protocol, defaults).await?)
         };
         match prepared.await {
-            Ok(coordinator) => return (coordinator, bus),
+            Ok(coordinator) => return coordinator,
             Err(error) => tracing::warn!("cannot work yet: {error:#}; trying again"),
         }
         tokio::time::sleep(PAUSE).await;

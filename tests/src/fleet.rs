@@ -115,7 +115,9 @@ impl Fleet {
     /// When it cannot be started.
     pub fn launch_coordinator(&mut self) -> Result<Process> {
         let label = self.label("coordinator");
-        self.program("zisk-coordinator", &self.nats.url()).arg("--metrics-port").arg("0").start(&label)
+        let program = self.program("zisk-coordinator", &self.nats.url()).arg("--metrics-port").arg("0");
+        let lease = self.settings.lease.as_secs().to_string();
+        program.env("ZISK_COORDINATOR_SERVER_LEADER_LEASE_SECONDS", lease).start(&label)
     }
 
     /// Starts one more worker; returns its place among them.

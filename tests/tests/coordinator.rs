@@ -16,7 +16,7 @@ use zisk_common::messages::*;
 use zisk_common::objects::{Objects, StoreUrl};
 use zisk_common::presence::Presence;
 use zisk_common::pull::Delivery;
-use zisk_common::subjects::{AssignmentKind, ConsumerKind, EventKind, Phase, RequestKind};
+use zisk_common::subjects::{AssignmentKind, ConsumerKind, EventKind, Phase, RequestKind, StreamKind};
 use zisk_machine::memory_map::HALT_PC;
 use zisk_machine::segment::State;
 use zisk_protocol::{ABSENT, PublicValues, TABLES};
@@ -24,7 +24,7 @@ use zisk_tests::{NatsServer, Process, Program};
 
 use support::{SOON, expect_clean, expect_empty_queues, until_the_end};
 
-fn start_coordinator(nats: &NatsServer, label: &str) -> Result<Process> {
+fn coordinator(nats: &NatsServer) -> Program {
     Program::new("zisk-coordinator", nats.directory())
         .arg("--nats-url")
         .arg(nats.url())
@@ -34,7 +34,17 @@ fn start_coordinator(nats: &NatsServer, label: &str) -> Result<Process> {
         .arg("2")
         .arg("--log-level")
         .arg("info,zisk_coordinator=debug,async_nats=warn")
-        .start(label)
+        .env("ZISK_COORDINATOR_SERVER_LEADER_LEASE_SECONDS", "2")
+}
+
+fn start_coordinator(nats: &NatsServer, label: &str) -> Result<Process> {
+    coordinator(nats).start(label)
+}
+
+/// How many assignments were ever stored.
+async fn assignments(bus: &Bus) -> Result<u64> {
+    let stream = bus.jetstream().get_stream(bus.prefix().stream(StreamKind::Assign)).await?;
+    Ok(stream.cached_info().state.last_sequence)
 }
 
 async fn connect(nats: &NatsServer) -> Result<Bus> {
@@ -222,6 +232,20 @@ fn request(segments: u64) -> JobRequest {
     }
 }
 
+/// Waits for the job's first event of a kind.
+async fn until(bus: &Bus, job: JobId, kind: EventKind) -> Result<Event> {
+    let mut events = bus.events(job);
+    let looking = async {
+        loop {
+            let event = events.next().await?;
+            if event.kind() == kind {
+                return Ok(event);
+            }
+        }
+    };
+    timeout(SOON, looking).await.with_context(|| format!("job {job}: no {kind}"))?
+}
+
 fn kinds(events: &[Event]) -> Vec<EventKind> {
     let mut kinds: Vec<EventKind> = events.iter().map(Event::kind).collect();
     kinds.dedup();
@@ -298,14 +322,15 @@ async fn a_killed_coordinator_goes_on_where_it_was() -> Result<()> {
         })
     };
     let mut kills = 0;
-    let mut coordinator = start_coordinator(&nats, "coordinator")?;
+    let mut coordinator = start_coordinator(&nats, "coordinator-0")?;
     let mut pause = 60;
     while !ended.is_finished() && kills < 12 {
+        coordinator.wait_for_log("it leads", SOON)?;
         sleep(Duration::from_millis(pause)).await;
         pause = pause * 7 % 401 + 40;
         coordinator.kill();
         kills += 1;
-        coordinator = start_coordinator(&nats, "coordinator")?;
+        coordinator = start_coordinator(&nats, &format!("coordinator-{kills}"))?;
     }
     ended.await??;
     for request in &jobs {
@@ -337,20 +362,59 @@ async fn a_restarted_nats_server_loses_nothing() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_coordinators_commit_each_result_once() -> Result<()> {
+async fn one_coordinator_leads_and_another_takes_over() -> Result<()> {
     let nats = NatsServer::start()?;
-    let _first = start_coordinator(&nats, "first")?;
-    let _second = start_coordinator(&nats, "second")?;
-    let worker = Worker::new(&nats).await?;
+    let mut first = start_coordinator(&nats, "first")?;
+    first.wait_for_log("it leads", SOON)?;
+    let mut second = start_coordinator(&nats, "second")?;
+    second.wait_for_log("it stands by", SOON)?;
+    let mut worker = Worker::new(&nats).await?;
+    worker.pace = Duration::from_millis(300);
     worker.start();
-    let jobs: Vec<JobRequest> = (0..4).map(|_| request(16)).collect();
-    for request in &jobs {
-        worker.bus.publish_request(RequestKind::Prove, request).await?;
-    }
-    for request in &jobs {
-        until_the_end(&worker.bus, request.job, Duration::from_secs(60)).await?;
-        assert_eq!(expect_clean(&worker.bus, request.job).await?.state, JobState::Completed);
-    }
+    let bus = worker.bus.clone();
+    let submit = async || -> Result<Vec<JobRequest>> {
+        let jobs: Vec<JobRequest> = (0..4).map(|_| request(16)).collect();
+        for request in &jobs {
+            bus.publish_request(RequestKind::Prove, request).await?;
+        }
+        until(&bus, jobs[0].job, EventKind::Contributed).await?;
+        Ok(jobs)
+    };
+    let mut expected = 0;
+    let mut all_end = async |jobs: Vec<JobRequest>| -> Result<()> {
+        for request in &jobs {
+            until_the_end(&bus, request.job, Duration::from_secs(60)).await?;
+            let record = expect_clean(&bus, request.job).await?;
+            assert_eq!(record.state, JobState::Completed);
+            expected += 1 + 16 + u64::from(record.fold_assignments);
+        }
+        // Whoever led: nothing was dispatched twice.
+        assert_eq!(assignments(&bus).await?, expected);
+        Ok(())
+    };
+
+    // The leader is killed in the middle of four jobs.
+    let jobs = submit().await?;
+    first.kill();
+    second.wait_for_log("it leads", SOON)?;
+    all_end(jobs).await?;
+
+    // The leader is paused past its lease, and comes back.
+    let mut third = start_coordinator(&nats, "third")?;
+    third.wait_for_log("it stands by", SOON)?;
+    let jobs = submit().await?;
+    second.freeze();
+    third.wait_for_log("it leads", SOON)?;
+    second.thaw();
+    second.wait_for_log("leads no more", SOON)?;
+    second.wait_for_log("it stands by", SOON)?;
+    all_end(jobs).await?;
+
+    // The leader is stopped: it resigns.
+    let jobs = submit().await?;
+    assert!(third.stop()?.success());
+    all_end(jobs).await?;
+    assert!(second.is_running());
     Ok(())
 }
 

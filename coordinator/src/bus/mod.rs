@@ -3,6 +3,9 @@
 //! One loop does it all, so that a job's steps have one order. For each job: read (from memory, or back from the
 //! buckets), apply, commit, run the commands, and only then acknowledge what was pulled. Whatever fails on the way, the
 //! job is dropped from memory; the messages come again, and reading the record back makes up for commands not run.
+//!
+//! Only the coordinator that leads works. What it remembers is current because nobody else commits; and should one that was
+//! paused or cut off not know yet that another leads, the compare-and-swap of every commit keeps it from doing harm.
 
 mod cleanup;
 mod gauges;
@@ -26,6 +29,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use zisk_common::buckets::BucketError;
 use zisk_common::bus::{Bus, BusError};
+use zisk_common::election::Tenure;
 use zisk_common::follow::Broadcast;
 use zisk_common::ids::JobId;
 use zisk_common::messages::{JobRecord, JobState, unix_ms};
@@ -52,6 +56,7 @@ pub struct Coordinator {
     bus: Bus,
     records: Records,
     outbox: Outbox,
+    tenure: Tenure,
     objects: Objects,
     protocol: Arc<dyn Protocol>,
     defaults: Defaults,
@@ -73,16 +78,23 @@ struct ActiveJob {
 }
 
 impl Coordinator {
-    /// A coordinator on this bus, whose streams and buckets must be prepared.
+    /// A coordinator that leads for this tenure on this bus, whose streams and buckets must be prepared.
     ///
     /// # Errors
     /// [`BusError`] when a bucket is not there.
-    pub async fn new(bus: Bus, objects: Objects, protocol: Arc<dyn Protocol>, defaults: Defaults) -> Result<Self, BusError> {
+    pub async fn new(
+        bus: Bus,
+        tenure: Tenure,
+        objects: Objects,
+        protocol: Arc<dyn Protocol>,
+        defaults: Defaults,
+    ) -> Result<Self, BusError> {
         let (cleaned, cleaned_receiver) = mpsc::unbounded_channel();
         Ok(Self {
             records: Records::open(&bus).await?,
-            outbox: Outbox::new(bus.clone(), protocol.version()),
+            outbox: Outbox::new(bus.clone(), protocol.version(), tenure.clone()),
             bus,
+            tenure,
             objects,
             protocol,
             defaults,
@@ -95,7 +107,7 @@ impl Coordinator {
         })
     }
 
-    /// Works until `stop`, then finishes what is in hand.
+    /// Works until `stop`, then finishes what is in hand and gives back what was pulled but not begun.
     pub async fn run(mut self, stop: CancellationToken) {
         let side_tasks = [
             tokio::spawn(workers::follow(self.bus.clone(), self.protocol.version(), stop.clone())),
@@ -142,6 +154,8 @@ impl Coordinator {
         for task in side_tasks {
             let _ = task.await; // as above
         }
+        // What it knew of jobs is another's to show.
+        gauges::show_active(std::iter::empty());
         self.bus.flush().await;
     }
 
@@ -273,6 +287,7 @@ impl Coordinator {
             verdicts.push(transition.verdict);
         }
         if changed {
+            outbox::still_leading(&self.tenure, "committing a job")?;
             self.records.commit(stored, &segments).await?;
             log_progress(before, &stored.record);
             self.outbox.send(&commands).await?;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use zisk_common::bus::{Bus, BusError};
+use zisk_common::election::Tenure;
 use zisk_common::ids::JobId;
 use zisk_common::messages::{Assignment, JobRecord};
 use zisk_common::subjects::{AssignmentKind, EventKind, Phase, StreamKind};
@@ -16,12 +17,13 @@ pub struct Outbox {
     bus: Bus,
     /// The prover's version that assignments are for.
     prover: &'static str,
+    tenure: Tenure,
 }
 
 impl Outbox {
     /// An outbox on this bus.
-    pub const fn new(bus: Bus, prover: &'static str) -> Self {
-        Self { bus, prover }
+    pub const fn new(bus: Bus, prover: &'static str, tenure: Tenure) -> Self {
+        Self { bus, prover, tenure }
     }
 
     /// Runs all commands in order. [`Command::CleanUp`] is not run here: it takes time.
@@ -40,6 +42,7 @@ impl Outbox {
     }
 
     async fn send_one(&self, command: &Command) -> Result<(), BusError> {
+        still_leading(&self.tenure, "running a job's commands")?;
         match command {
             Command::Assign(assignment) => self.bus.publish_assignment(assignment, self.prover).await?,
             Command::Challenge(challenge) => self.bus.broadcast_challenge(challenge).await?,
@@ -84,6 +87,18 @@ impl Outbox {
         let filter = prefix.assign(AssignmentKind::Fold, job, 0).trim_end_matches('0').to_owned() + "*";
         Ok(!list(&self.bus, StreamKind::Assign, &filter).await?.is_empty())
     }
+}
+
+/// Refuses to act for a coordinator whose lease is gone: the next leader reads back what the record owes.
+///
+/// # Errors
+/// [`BusError`], transient, so that messages in hand are given back.
+pub(super) fn still_leading(tenure: &Tenure, action: &str) -> Result<(), BusError> {
+    if tenure.is_lost() {
+        let reason = "this coordinator leads no more".to_owned();
+        return Err(BusError { action: action.to_owned(), reason, transient: true });
+    }
+    Ok(())
 }
 
 /// The stream's subjects that match, with their messages.

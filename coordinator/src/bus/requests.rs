@@ -8,6 +8,7 @@ use zisk_common::pull::Delivery;
 use zisk_common::subjects::RequestKind;
 
 use super::intake::{self, Request};
+use super::outbox::still_leading;
 use super::reports::give_back;
 use super::{Coordinator, gauges};
 use crate::job::accept;
@@ -36,6 +37,7 @@ impl Coordinator {
     }
 
     async fn accept(&mut self, goal: RequestKind, request: JobRequest) -> Result<(), BucketError> {
+        still_leading(&self.tenure, "accepting a job")?;
         let job = request.job;
         let (record, commands) = accept(goal, request, &self.defaults, unix_ms());
         let stored = match self.records.create(record).await {

@@ -1,0 +1,47 @@
+//! Which of several coordinators works: the one that holds the lease. The others stand by.
+
+use std::time::Duration;
+
+use zisk_common::bus::{Bus, BusError};
+use zisk_common::election::{Leadership, Lease};
+use zisk_common::ids::CoordinatorId;
+use zisk_common::keep_alive::KeepAlive;
+
+/// How often one that stands by looks whether the lease is free: expired entries vanish without a message.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Waits, for as long as it takes, until this coordinator leads.
+pub async fn stand_by(bus: &Bus, keep_alive: &KeepAlive, id: CoordinatorId) -> Lease<Leadership> {
+    let mut others = None;
+    let mut prepared = false;
+    loop {
+        let looked = async {
+            if !prepared {
+                // Only what is missing: the settings of what is there are the leader's.
+                bus.prepare_missing().await?;
+                prepared = true;
+            }
+            if let Some(lease) = bus.stand(keep_alive, Leadership, id).await? {
+                return Ok(Some(lease));
+            }
+            if let Some(leader) = bus.leader().await?
+                && others.replace(leader) != Some(leader)
+            {
+                tracing::info!("coordinator ready: it stands by, coordinator {leader} leads");
+            }
+            Ok::<_, BusError>(None)
+        };
+        match looked.await {
+            Ok(Some(lease)) => {
+                tracing::info!(epoch = lease.epoch(), "coordinator {id} leads");
+                return lease;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot stand by yet; trying again");
+                prepared = false;
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
