@@ -327,6 +327,11 @@ impl Prefix {
         format!("{self}.event.{job}.{kind}")
     }
 
+    /// `<prefix>.event.<job>.proof.<n>`: one subject each, so that a listing of subjects says whose proof was told.
+    pub fn proof_event(&self, job: JobId, n: u32) -> String {
+        format!("{}.{n}", self.event(job, EventKind::Proof))
+    }
+
     /// Filter for all events of a job.
     pub fn events_of(&self, job: JobId) -> String {
         format!("{self}.event.{job}.>")
@@ -361,7 +366,7 @@ impl Prefix {
             StreamKind::Broadcast => {
                 vec![format!("{self}.challenge.*"), format!("{self}.cancel.*")]
             }
-            StreamKind::Events => vec![format!("{self}.event.*.*")],
+            StreamKind::Events => vec![format!("{self}.event.*.>")],
             StreamKind::Dead => vec![format!("{self}.dead.*.*.*")],
         }
     }
@@ -415,7 +420,7 @@ pub enum Subject {
     Challenge(JobId),
     /// `cancel.<job>`
     Cancel(JobId),
-    /// `event.<job>.<kind>`
+    /// `event.<job>.<kind>`, of proofs `event.<job>.proof.<n>`
     Event { job: JobId, kind: EventKind },
     /// `dead.<job>.<phase>.<n>`
     Dead { job: JobId, phase: Phase, n: u32 },
@@ -436,10 +441,14 @@ impl Subject {
             ["challenge", id] => Self::Challenge(job(id)?),
             ["cancel", id] => Self::Cancel(job(id)?),
             ["event", id, kind] => Self::Event { job: job(id)?, kind: kind.parse()? },
+            ["event", id, "proof", n] => {
+                number(n)?;
+                Self::Event { job: job(id)?, kind: EventKind::Proof }
+            }
             ["dead", id, phase, n] => Self::Dead { job: job(id)?, phase: phase.parse()?, n: number(n)? },
             _ => {
                 return Err("expected request.<kind>, assign.<kind>.<job>.<n>, report.<job>.<phase>.<n>, \
-                            challenge.<job>, cancel.<job>, event.<job>.<kind> or dead.<job>.<phase>.<n>"
+                            challenge.<job>, cancel.<job>, event.<job>.<kind>, event.<job>.proof.<n> or dead.<job>.<phase>.<n>"
                     .to_owned());
             }
         })
@@ -462,6 +471,7 @@ mod tests {
             (prefix.challenge(job), Subject::Challenge(job)),
             (prefix.cancel(job), Subject::Cancel(job)),
             (prefix.event(job, EventKind::Completed), Subject::Event { job, kind: EventKind::Completed }),
+            (prefix.proof_event(job, n), Subject::Event { job, kind: EventKind::Proof }),
             (prefix.dead(job, phase, n), Subject::Dead { job, phase, n }),
         ];
         for (text, subject) in pairs {

@@ -139,7 +139,10 @@ impl Event {
 
     /// The subject it is published on.
     pub fn subject(&self, prefix: &Prefix) -> String {
-        prefix.event(self.job, self.kind())
+        match self.body {
+            EventBody::Proof { n, .. } => prefix.proof_event(self.job, n),
+            _ => prefix.event(self.job, self.kind()),
+        }
     }
 
     /// The message id: a replayed command stores nothing twice.

@@ -6,7 +6,7 @@ use zisk_common::bus::{Bus, BusError};
 use zisk_common::election::Tenure;
 use zisk_common::ids::JobId;
 use zisk_common::messages::{Assignment, JobRecord};
-use zisk_common::subjects::{AssignmentKind, EventKind, Phase, StreamKind};
+use zisk_common::subjects::{AssignmentKind, Phase, StreamKind};
 
 use super::records::subjects;
 use crate::job::Command;
@@ -71,7 +71,7 @@ impl Outbox {
             return Ok(());
         }
         let present = Present::read(&self.bus, record.job).await?;
-        commands.retain(|command| !present.has(&self.bus, record, command));
+        commands.retain(|command| !present.has(&self.bus, record.job, command));
         if !commands.is_empty() {
             tracing::info!(job = %record.job, commands = commands.len(), "putting owed commands on the bus again");
         }
@@ -127,8 +127,8 @@ impl Present {
         Ok(Self { assignments, reports, events, broadcasts })
     }
 
-    fn has(&self, bus: &Bus, record: &JobRecord, command: &Command) -> bool {
-        let (prefix, job) = (bus.prefix(), record.job);
+    fn has(&self, bus: &Bus, job: JobId, command: &Command) -> bool {
+        let prefix = bus.prefix();
         match command {
             Command::Assign(assignment) => {
                 let reported = |phase, n| self.reports.contains_key(&prefix.report(job, phase, n));
@@ -143,14 +143,7 @@ impl Present {
             }
             Command::Challenge(_) => self.broadcasts.contains_key(&prefix.challenge(job)),
             Command::Cancel(_) => self.broadcasts.contains_key(&prefix.cancel(job)),
-            Command::Publish(event) => {
-                let stored = self.events.get(&event.subject(prefix)).copied().unwrap_or(0);
-                let expected = match event.kind() {
-                    EventKind::Proof => record.progress.proven as usize,
-                    _ => 1,
-                };
-                stored >= expected
-            }
+            Command::Publish(event) => self.events.contains_key(&event.subject(prefix)),
             // Kept under a message id; should it be there twice, a person sees it twice.
             Command::Dead(_) | Command::CleanUp => false,
         }

@@ -5,14 +5,11 @@
 //! by a budget, so that the states are finite.
 
 use zisk_common::messages::{Assignment, FailureKind, Report};
-use zisk_common::subjects::{EventKind, Phase, RequestKind};
+use zisk_common::subjects::{Phase, RequestKind};
 
 use super::steps::{News, Step, Steps, proof_of};
 use crate::job::fixtures::{DEFAULTS, honest_contribution};
 use crate::job::*;
-
-/// Most segments: as many proofs' events are counted.
-pub const SEGMENTS: usize = 3;
 
 /// Where everything stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,10 +26,10 @@ pub struct State {
     posted: u128,
     challenge: bool,
     cancel: bool,
-    /// How often the events hold each segment's proof.
-    proofs: [u8; SEGMENTS],
-    /// How often the events hold the job's end.
-    ended: u8,
+    /// The segments whose proofs' events were published.
+    proofs: u8,
+    /// The job's end was published.
+    ended: bool,
     /// The epoch of the aggregator, 0 when there is none, and the newest there was.
     lease: u8,
     epoch: u8,
@@ -70,7 +67,6 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn new(goal: RequestKind, segments: u32, defect: super::steps::Defect) -> Self {
-        assert!(segments as usize <= SEGMENTS);
         Self { steps: Steps::new(goal, defect), goal, segments, moves: Vec::new() }
     }
 
@@ -88,8 +84,8 @@ impl Cluster {
             posted: 0,
             challenge: false,
             cancel: false,
-            proofs: [0; SEGMENTS],
-            ended: 0,
+            proofs: 0,
+            ended: false,
             lease: 0,
             epoch: 0,
             faults,
@@ -107,7 +103,7 @@ impl Cluster {
         if !self.steps.record(state.record).cleaned {
             return Ok(false);
         }
-        if state.ended == 0 {
+        if !state.ended {
             return Err("the job was cleaned up, but nobody was told how it ended".to_owned());
         }
         let left = state.assigned != 0 || state.reports != 0 || state.challenge || state.cancel || state.lease != 0;
@@ -166,13 +162,8 @@ impl Cluster {
                 }
                 Command::Challenge(_) => state.challenge = true,
                 Command::Cancel(_) => state.cancel = true,
-                Command::Publish(event) if event.kind().is_terminal() => state.ended = 1,
-                Command::Publish(_) => {
-                    if let Some(n) = proof_of(command) {
-                        let stored = &mut state.proofs[n as usize];
-                        *stored = if forgotten { (*stored + 1).min(2) } else { 1.max(*stored) };
-                    }
-                }
+                Command::Publish(event) if event.kind().is_terminal() => state.ended = true,
+                Command::Publish(_) => state.proofs |= proof_of(command).map_or(0, |n| 1 << n),
                 Command::Dead(_) | Command::CleanUp => {}
             }
         }
@@ -200,11 +191,7 @@ impl Cluster {
             }
             Command::Challenge(_) => !state.challenge,
             Command::Cancel(_) => !state.cancel,
-            Command::Publish(event) if event.kind() == EventKind::Proof => {
-                let stored: u32 = state.proofs.iter().map(|&count| u32::from(count)).sum();
-                stored < self.steps.record(state.record).progress.proven
-            }
-            Command::Publish(_) => state.ended == 0,
+            Command::Publish(_) => proof_of(command).map_or(!state.ended, |n| state.proofs & 1 << n == 0),
             Command::Dead(_) | Command::CleanUp => false,
         });
         owed
@@ -429,7 +416,7 @@ impl Cluster {
 
     /// What the aggregator may do, and those before it that do not know that they were replaced.
     fn aggregate(&mut self, state: &State) {
-        let whole = state.proofs[..self.segments as usize].iter().all(|&stored| stored > 0);
+        let whole = state.proofs.count_ones() == self.segments;
         for epoch in 1..=state.epoch {
             if whole {
                 let last = self.steps.world.last(epoch.into());

@@ -25,7 +25,7 @@ const SMALL: [(RequestKind, u32, u8); 5] = [
 ];
 
 /// With `ZISK_EXPLORE_ALL=1` as well.
-const LARGE: [(RequestKind, u32, u8); 1] = [(RequestKind::Prove, 1, 3)];
+const LARGE: [(RequestKind, u32, u8); 2] = [(RequestKind::Prove, 1, 3), (RequestKind::Prove, 2, 2)];
 
 #[test]
 fn every_job_ends_whatever_happens() {
