@@ -521,7 +521,11 @@ async fn buckets_have_the_ages_that_expire_the_dead() {
     for &kind in BucketKind::ALL {
         let name = format!("KV_{}", bus.prefix().bucket(kind));
         let age = bus.jetstream().get_stream(name).await.unwrap().cached_info().config.max_age;
-        let expires = matches!(kind, BucketKind::Workers | BucketKind::Elections);
-        assert_eq!(age, if expires { bus.config().lease } else { Duration::ZERO }, "{kind:?}");
+        let expected = match kind {
+            BucketKind::Workers | BucketKind::Elections => bus.config().lease,
+            BucketKind::Leader => bus.config().leader_lease,
+            BucketKind::Jobs | BucketKind::Segments | BucketKind::Programs => Duration::ZERO,
+        };
+        assert_eq!(age, expected, "{kind:?}");
     }
 }
