@@ -5,12 +5,14 @@
 #![forbid(unsafe_code)]
 
 pub mod chance;
+pub mod fake;
 pub mod fleet;
 pub mod guests;
 mod nats;
 pub mod oracles;
 mod process;
 mod proxy;
+pub mod story;
 
 pub use nats::NatsServer;
 pub use process::{Process, Program, binary, free_port};
