@@ -51,6 +51,35 @@ pub enum Command {
     Jobs,
     /// List workers
     Workers,
+    /// What failed for good, with its cause: list it, submit it again, drop it
+    #[command(subcommand)]
+    Dead(Dead),
+}
+
+/// `zisk dead`
+#[derive(Debug, Subcommand)]
+pub enum Dead {
+    /// List the dead letters, newest first
+    List,
+    /// Show one with its attempts and the last lines of the failing worker's log
+    Show {
+        /// Its id, as listed: the job's, or <stream>-<sequence> of a message that could not be read
+        id: String,
+    },
+    /// Submit the job again under a new id, which is printed; its dead letter goes
+    Requeue {
+        /// The job's id
+        id: String,
+    },
+    /// Remove dead letters
+    Drop {
+        /// Its id
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        id: Option<String>,
+        /// All of them
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 /// `zisk prove`

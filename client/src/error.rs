@@ -4,7 +4,7 @@ use zisk_common::buckets::BucketError;
 use zisk_common::bus::{BusError, ConnectError};
 use zisk_common::config::ConfigError;
 use zisk_common::ids::JobId;
-use zisk_common::messages::{CodecError, Failure, FailureKind};
+use zisk_common::messages::{CodecError, Failure, FailureKind, ObjectKey};
 use zisk_common::objects::ObjectError;
 
 /// Why there is no result. Each text is one paragraph: what happened, and what to do.
@@ -69,6 +69,33 @@ pub enum ClientError {
     /// The job is not known.
     #[error("there is no job {0}. `zisk jobs` lists those there are; a job is also unknown to a cluster with another --prefix.")]
     UnknownJob(JobId),
+    /// There is no such dead letter.
+    #[error("there is no dead letter {0:?}. `zisk dead list` lists those there are; they go with age and number.")]
+    UnknownDead(String),
+    /// It is no job.
+    #[error(
+        "{id} is a message that could not be read, not a job: {reason}. Correct whoever published it on {subject} and have it \
+         published again; then `zisk dead drop {id}`."
+    )]
+    NotAJob {
+        /// Its id.
+        id: String,
+        /// The subject it was published on.
+        subject: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// What the job needs is gone.
+    #[error(
+        "job {job} cannot be submitted again: its {object} is not in the object store any more. Submit it from the original \
+         files with `zisk prove`, then `zisk dead drop {job}`."
+    )]
+    Gone {
+        /// The job.
+        job: JobId,
+        /// The program or the input.
+        object: ObjectKey,
+    },
     /// A record or event was written by another release.
     #[error("{0}. Use a client of the same release as the cluster.")]
     Codec(#[from] CodecError),
@@ -112,7 +139,8 @@ impl ClientError {
             Self::NoCoordinator { .. } => 7,
             Self::Timeout { .. } => 8,
             Self::Proof { .. } => 10,
-            Self::Object(_) | Self::UnknownJob(_) | Self::Codec(_) => 1,
+            Self::NotAJob { .. } | Self::Gone { .. } => 3,
+            Self::Object(_) | Self::UnknownJob(_) | Self::UnknownDead(_) | Self::Codec(_) => 1,
         }
     }
 }
@@ -151,8 +179,8 @@ pub const fn advice_for(kind: FailureKind) -> &'static str {
         FailureKind::Timeout => "Give it more time (--timeout), more workers, or less to do.",
         FailureKind::Cancelled => "Submit it again if that was not intended.",
         FailureKind::Internal => {
-            "This is a defect or a lost resource of the cluster, not of the program: see the logs of coordinator and \
-             workers, and submit it again."
+            "This is a defect or a lost resource of the cluster, not of the program: `zisk dead show JOB` has its \
+             attempts and the worker's last log lines, `zisk dead requeue JOB` submits it again."
         }
     }
 }

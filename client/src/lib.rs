@@ -14,6 +14,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod dead;
 mod error;
 pub mod local;
 pub mod progress;

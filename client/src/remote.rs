@@ -42,8 +42,8 @@ pub struct Completed {
 
 /// A client of one cluster.
 pub struct RemoteClient {
-    bus: Bus,
-    objects: Objects,
+    pub(crate) bus: Bus,
+    pub(crate) objects: Objects,
 }
 
 impl RemoteClient {

@@ -44,6 +44,10 @@ pub struct BusConfig {
     pub lease: Duration,
     /// How long the leading coordinator's lease outlives its last renewal.
     pub leader_lease: Duration,
+    /// How long a dead letter is kept.
+    pub dead_age: Duration,
+    /// How many dead letters are kept; the oldest give way.
+    pub dead_entries: i64,
     /// How long to keep trying to connect at the start.
     pub connect_wait: Duration,
     /// How long to keep trying to publish and to acknowledge. A cluster that loses its leader takes up to 7 s.
@@ -61,6 +65,8 @@ impl Default for BusConfig {
             ack_wait: Duration::from_secs(30),
             lease: Duration::from_secs(15),
             leader_lease: Duration::from_secs(5),
+            dead_age: Duration::from_secs(30 * 24 * 3600),
+            dead_entries: 1000,
             connect_wait: Duration::from_secs(10),
             retry: Duration::from_secs(30),
         }

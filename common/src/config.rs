@@ -172,6 +172,8 @@ impl BusArgs {
             ack_wait: seconds("ack_wait_seconds", self.ack_wait_seconds, default.ack_wait, "1 to 3600")?,
             lease: seconds("lease_seconds", self.lease_seconds, default.lease, "1 to 3600")?,
             leader_lease: default.leader_lease,
+            dead_age: default.dead_age,
+            dead_entries: default.dead_entries,
             connect_wait: self.connect_seconds.map_or(default.connect_wait, Duration::from_secs),
             retry: default.retry,
         })

@@ -4,9 +4,11 @@
 pub mod buckets;
 pub mod bus;
 pub mod config;
+pub mod dead;
 pub mod election;
 pub mod follow;
 pub mod ids;
+pub mod job_log;
 pub mod keep_alive;
 pub mod messages;
 pub mod objects;

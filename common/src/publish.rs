@@ -10,12 +10,11 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::bus::{Bus, BusError, chain, jetstream_error};
-use crate::ids::JobId;
 use crate::messages::{
-    Assignment, CONTENT_TYPE, Cancel, Challenge, CodecError, Event, Failed, JobRequest, MESSAGE_PACK, PROVER_VERSION, Report,
+    Assignment, CONTENT_TYPE, Cancel, Challenge, CodecError, DeadLetter, Event, JobRequest, MESSAGE_PACK, PROVER_VERSION, Report,
     encode,
 };
-use crate::subjects::{Phase, RequestKind};
+use crate::subjects::RequestKind;
 
 /// What the stream answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,9 +131,9 @@ impl Bus {
     ///
     /// # Errors
     /// As [`Bus::publish`].
-    pub async fn publish_dead(&self, job: JobId, phase: Phase, n: u32, cause: &Failed) -> Result<Stored, BusError> {
-        let id = format!("dead.{job}.{phase}.{n}.{}", cause.attempt);
-        self.publish(self.prefix().dead(job, phase, n), &id, encode(cause)?).await
+    pub async fn publish_dead(&self, letter: &DeadLetter) -> Result<Stored, BusError> {
+        let subject = letter.subject(self.prefix());
+        self.publish(subject.clone(), &format!("{subject}.{}", letter.at_ms), encode(letter)?).await
     }
 }
 

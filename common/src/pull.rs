@@ -44,6 +44,11 @@ impl Delivery {
         self.subject.clone()
     }
 
+    /// The subject as it came, ours or not.
+    pub fn raw_subject(&self) -> &str {
+        self.message.subject.as_str()
+    }
+
     /// The payload.
     pub fn payload(&self) -> &Bytes {
         &self.message.payload

@@ -14,8 +14,6 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 const EVENTS_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long challenges and cancellations outlive their job when nobody purges them.
 const BROADCAST_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How long what failed is kept for people to look at.
-const DEAD_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Messages out at all workers together: no limit. A job's challenge needs the contributions of all its segments (up to
 /// 65,535), each held unacknowledged until then, and jobs run beside each other: under any limit some job never gets one.
 const MAX_ACK_PENDING: i64 = -1;
@@ -140,7 +138,13 @@ impl Bus {
             // Only the last per job: whoever comes late reads it first, then follows.
             StreamKind::Broadcast => (stream::RetentionPolicy::Limits, BROADCAST_AGE, 1),
             StreamKind::Events => (stream::RetentionPolicy::Limits, EVENTS_AGE, -1),
-            StreamKind::Dead => (stream::RetentionPolicy::Limits, DEAD_AGE, -1),
+            // A coordinator that dies may set the same aside twice.
+            StreamKind::Dead => (stream::RetentionPolicy::Limits, self.config().dead_age, 1),
+        };
+        // Where something must give way it is the oldest of what is kept for people; nowhere else.
+        let (max_messages, discard) = match kind {
+            StreamKind::Dead => (self.config().dead_entries, stream::DiscardPolicy::Old),
+            _ => (-1, stream::DiscardPolicy::New),
         };
         stream::Config {
             name: self.prefix().stream(kind),
@@ -148,6 +152,8 @@ impl Bus {
             retention,
             max_age,
             max_messages_per_subject: per_subject,
+            max_messages,
+            discard,
             num_replicas: self.config().replicas,
             duplicate_window: DUPLICATE_WINDOW,
             allow_direct: true,

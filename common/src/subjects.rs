@@ -195,6 +195,23 @@ impl StreamKind {
     }
 }
 
+impl fmt::Display for StreamKind {
+    /// As it stands in [`Prefix::dead_unreadable`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.suffix().to_lowercase())
+    }
+}
+
+impl FromStr for StreamKind {
+    type Err = String;
+
+    /// As it stands in [`Prefix::dead_unreadable`].
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = Self::ALL.iter().copied().find(|kind| kind.to_string() == text);
+        named.ok_or_else(|| format!("{text:?} is not a stream"))
+    }
+}
+
 /// The key-value buckets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BucketKind {
@@ -352,6 +369,16 @@ impl Prefix {
         format!("{self}.dead.{job}.{phase}.{n}")
     }
 
+    /// `<prefix>.dead.unreadable.<stream>.<sequence>`: a message of that stream that could not be read.
+    pub fn dead_unreadable(&self, stream: StreamKind, sequence: u64) -> String {
+        format!("{self}.dead.unreadable.{stream}.{sequence}")
+    }
+
+    /// Filter for all dead letters.
+    pub fn dead_letters(&self) -> String {
+        format!("{self}.dead.>")
+    }
+
     /// The stream's name: the prefix in upper case with `_` for `.`, then the suffix.
     pub fn stream(&self, kind: StreamKind) -> String {
         self.upper(kind.suffix())
@@ -424,6 +451,8 @@ pub enum Subject {
     Event { job: JobId, kind: EventKind },
     /// `dead.<job>.<phase>.<n>`
     Dead { job: JobId, phase: Phase, n: u32 },
+    /// `dead.unreadable.<stream>.<sequence>`
+    DeadUnreadable { stream: StreamKind, sequence: u64 },
 }
 
 impl Subject {
@@ -445,10 +474,15 @@ impl Subject {
                 number(n)?;
                 Self::Event { job: job(id)?, kind: EventKind::Proof }
             }
+            ["dead", "unreadable", stream, sequence] => Self::DeadUnreadable {
+                stream: stream.parse()?,
+                sequence: sequence.parse().map_err(|_| format!("{sequence:?} is not a sequence"))?,
+            },
             ["dead", id, phase, n] => Self::Dead { job: job(id)?, phase: phase.parse()?, n: number(n)? },
             _ => {
                 return Err("expected request.<kind>, assign.<kind>.<job>.<n>, report.<job>.<phase>.<n>, \
-                            challenge.<job>, cancel.<job>, event.<job>.<kind>, event.<job>.proof.<n> or dead.<job>.<phase>.<n>"
+                            challenge.<job>, cancel.<job>, event.<job>.<kind>, event.<job>.proof.<n>, dead.<job>.<phase>.<n> or \
+                            dead.unreadable.<stream>.<sequence>"
                     .to_owned());
             }
         })
@@ -473,6 +507,10 @@ mod tests {
             (prefix.event(job, EventKind::Completed), Subject::Event { job, kind: EventKind::Completed }),
             (prefix.proof_event(job, n), Subject::Event { job, kind: EventKind::Proof }),
             (prefix.dead(job, phase, n), Subject::Dead { job, phase, n }),
+            (
+                prefix.dead_unreadable(StreamKind::Requests, 9),
+                Subject::DeadUnreadable { stream: StreamKind::Requests, sequence: 9 },
+            ),
         ];
         for (text, subject) in pairs {
             assert_eq!(prefix.parse(&text), Ok(subject), "{text}");

@@ -12,11 +12,15 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{LogArgs, LogFormat};
+use crate::job_log::JobLog;
 
 /// Upper bounds of histograms in seconds: from one exchange with the bus to the proof of a large job.
 const SECONDS_BUCKETS: [f64; 14] = [0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0, 3600.0];
@@ -75,13 +79,19 @@ pub fn init_logs(args: &LogArgs, console: Console) -> Result<(), TelemetryError>
         (None, Console::Stdout) => (BoxMakeWriter::new(std::io::stdout), std::io::stdout().is_terminal()),
         (None, Console::Stderr) => (BoxMakeWriter::new(std::io::stderr), std::io::stderr().is_terminal()),
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colour);
-    match args.format.unwrap_or_default() {
-        LogFormat::Compact => builder.compact().try_init(),
-        LogFormat::Pretty => builder.pretty().try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    }
-    .map_err(|error| TelemetryError::AlreadySet(error.to_string()))
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour);
+    let layer = match args.format.unwrap_or_default() {
+        LogFormat::Compact => layer.compact().boxed(),
+        LogFormat::Pretty => layer.pretty().boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    };
+    // Whatever is shown: a failure's report is to say enough.
+    let kept = Targets::new().with_default(LevelFilter::INFO).with_target("zisk_worker", LevelFilter::DEBUG);
+    tracing_subscriber::registry()
+        .with(layer.with_filter(filter))
+        .with(JobLog.with_filter(kept))
+        .try_init()
+        .map_err(|error| TelemetryError::AlreadySet(error.to_string()))
 }
 
 /// Which of the console's streams takes the log when no file does.

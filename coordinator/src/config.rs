@@ -51,6 +51,8 @@ pub struct Config {
     pub store: Store,
     /// What jobs get that do not say.
     pub jobs: Jobs,
+    /// How much is kept of what failed for good.
+    pub dead: DeadLetters,
 }
 
 /// `[service]`
@@ -158,6 +160,22 @@ impl Default for Jobs {
     }
 }
 
+/// `[dead]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeadLetters {
+    /// Days after which an entry goes; 1 to 3650.
+    pub max_age_days: u64,
+    /// Entries kept, the newest; 10 to 100000. One has some kilobytes, 100 at most.
+    pub max_entries: u64,
+}
+
+impl Default for DeadLetters {
+    fn default() -> Self {
+        Self { max_age_days: 30, max_entries: 1000 }
+    }
+}
+
 impl Config {
     /// Puts all sources together.
     ///
@@ -185,7 +203,9 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        in_range("[server] leader_lease_seconds", self.server.leader_lease_seconds, 1..=60, "1 to 60")
+        in_range("[server] leader_lease_seconds", self.server.leader_lease_seconds, 1..=60, "1 to 60")?;
+        in_range("[dead] max_age_days", self.dead.max_age_days, 1..=3650, "1 to 3650")?;
+        in_range("[dead] max_entries", self.dead.max_entries, 10..=100_000, "10 to 100000")
     }
 
     /// How to reach the bus and the object store, flags first.

@@ -41,6 +41,8 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
     let mut bus_config = bus_args.bus(&config.service.name)?;
     bus_config.connect_wait = ATTEMPT;
     bus_config.leader_lease = Duration::from_secs(config.server.leader_lease_seconds);
+    bus_config.dead_age = Duration::from_secs(config.dead.max_age_days * 24 * 3600);
+    bus_config.dead_entries = i64::try_from(config.dead.max_entries)?;
     let store = bus_args.store()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(&config, bus_config, store))

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod chance;
+pub mod cli;
 pub mod fake;
 pub mod fleet;
 pub mod guests;

@@ -4,12 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use async_nats::jetstream::consumer::{AckPolicy, pull};
-use futures::StreamExt;
 use tokio::time::{Instant, sleep, timeout};
 use zisk_common::ids::JobId;
-use zisk_common::messages::{Event, Failed, JobRecord, decode};
-use zisk_common::subjects::{EventKind, StreamKind};
+use zisk_common::messages::{Event, JobRecord};
+use zisk_common::subjects::EventKind;
 
 use crate::fleet::{Fleet, Settings};
 use crate::guests::{Reference, Workload};
@@ -142,23 +140,6 @@ impl Story {
     pub fn coordinator_said(&self, words: &[&str]) -> bool {
         let logs: Vec<String> = self.fleet.coordinators.iter().map(|process| process.log()).collect();
         logs.iter().flat_map(|log| log.lines()).any(|line| words.iter().all(|word| line.contains(word)))
-    }
-
-    /// What was set aside for people.
-    ///
-    /// # Errors
-    /// When it does not hold in time.
-    pub async fn dead(&self) -> Result<Vec<Failed>> {
-        let bus = &self.fleet.bus;
-        let stream = bus.jetstream().get_stream(bus.prefix().stream(StreamKind::Dead)).await?;
-        let consumer = stream.create_consumer(pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() }).await?;
-        let count = consumer.cached_info().num_pending as usize;
-        let mut messages = consumer.fetch().max_messages(count.max(1)).expires(Duration::from_secs(2)).messages().await?;
-        let mut dead = Vec::new();
-        while let Some(Ok(message)) = messages.next().await {
-            dead.push(decode::<Failed>(&message.payload)?);
-        }
-        Ok(dead)
     }
 
     /// A job's stored segments or nodes, once there are some.

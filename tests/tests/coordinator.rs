@@ -462,11 +462,9 @@ async fn failures_cancellation_and_timeouts_end_a_job_with_their_cause() -> Resu
     let trapped = request(1);
     bus.publish_request(RequestKind::Prove, &trapped).await?;
     let failure = Failure {
-        kind: FailureKind::Execution,
-        message: "load outside the map at pc 0x90000010".to_owned(),
         worker: Some(worker.id),
         phase: Some(Phase::Executed),
-        segment: None,
+        ..Failure::new(FailureKind::Execution, "load outside the map at pc 0x90000010")
     };
     timeout(SOON, bus.puller(ConsumerKind::Assign(AssignmentKind::Plan)).fetch(1, SOON)).await?;
     let report = Failed { v: Version::default(), job: trapped.job, attempt: 1, failure: failure.clone() };

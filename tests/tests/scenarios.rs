@@ -180,8 +180,9 @@ async fn a_damaged_segment_ends_its_job_and_no_other() -> Result<()> {
     assert_eq!((failed.state, failure.kind), (JobState::Failed, FailureKind::Internal));
     ensure!(failure.segment == Some(assignment.n) && failure.worker.is_some(), "{failure:?}");
     ensure!(failure.message.contains("3 times") && failure.message.contains("damaged"), "{failure}");
-    let dead = story.dead().await?;
-    ensure!(dead.iter().any(|dead| dead.job == poisoned && dead.failure.segment == Some(assignment.n)), "{dead:?}");
+    let letter = story.fleet.bus.dead_letter(&poisoned.to_string()).await?.context("no dead letter")?;
+    let zisk_common::messages::Dead::Job(dead) = letter.dead else { anyhow::bail!("no job's letter") };
+    ensure!(dead.failure.segment == Some(assignment.n), "{dead:?}");
     let healthy = story.ends_well(healthy, &workload).await?;
     story.is_clean(&[&failed, &healthy]).await
 }

@@ -14,6 +14,7 @@ use zisk_common::buckets::{Bucket, BucketError};
 use zisk_common::bus::{Bus, BusError};
 use zisk_common::election::Lease;
 use zisk_common::ids::{JobId, ProgramId, WorkerId};
+use zisk_common::job_log;
 use zisk_common::keep_alive::KeepAlive;
 use zisk_common::messages::{
     Begun, Failed, Failure, JobRecord, ObjectKey, ObjectRef, ObjectScope, ProgramEntry, Report, SegmentRecord, Version,
@@ -195,7 +196,13 @@ impl Inner {
     ) {
         let Some(kind) = problem.kind() else { return };
         counter!(FAILURES, "phase" => phase.as_str(), "kind" => kind.as_str()).increment(1);
-        let failure = Failure { kind, message: problem.to_string(), worker: Some(self.worker), phase: Some(phase), segment };
+        let failure = Failure {
+            worker: Some(self.worker),
+            phase: Some(phase),
+            segment,
+            log: job_log::recent(job),
+            ..Failure::new(kind, problem.to_string())
+        };
         let report = Report::Failed(Failed { v: Version::default(), job, attempt, failure });
         if let Err(error) = self.report(report, cancel).await {
             debug!(%job, %error, "failure not reported");

@@ -11,9 +11,9 @@ use tracing::{debug, error, warn};
 use zisk_common::bus::Bus;
 use zisk_common::ids::JobId;
 use zisk_common::keep_alive::{Hold, KeepAlive};
-use zisk_common::messages::{Assignment, FoldAssignment, PlanAssignment, SegmentAssignment};
+use zisk_common::messages::{Assignment, CodecError, FoldAssignment, PlanAssignment, SegmentAssignment, names_a_version};
 use zisk_common::pull;
-use zisk_common::subjects::{AssignmentKind, ConsumerKind};
+use zisk_common::subjects::{AssignmentKind, ConsumerKind, StreamKind, Subject};
 
 use crate::metric_definitions::OTHER_VERSION;
 use crate::worker::{Event, Events};
@@ -24,6 +24,9 @@ const WAIT: Duration = Duration::from_secs(10);
 const AFTER_SEGMENTS: Duration = Duration::from_millis(200);
 /// How long to pull nothing after an assignment for another version of the prover: others are to get it first.
 const AFTER_OTHER_VERSION: Duration = Duration::from_secs(30);
+
+/// Deliveries after which an assignment that no worker understands is set aside.
+const UNREAD_DELIVERIES: u32 = 10;
 
 /// How many assignments of each class to pull now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -205,17 +208,33 @@ impl Pulling {
             Ok(Assignment::Plan(assignment)) => Assigned::Plan(assignment, delivery),
             Ok(Assignment::Segment(assignment)) => Assigned::Segment(assignment, delivery),
             Ok(Assignment::Fold(assignment)) => Assigned::Fold(assignment, delivery),
-            Err(error) => {
-                // Perhaps a newer release's, which a newer worker reads: not ours to remove.
-                warn!(class = kind.as_str(), %error, "assignment not understood: given back");
-                let _ = delivery.message.nak(None).await;
-                return false;
-            }
+            Err(error) => return self.not_understood(kind, &delivery.message, &error).await,
         };
         let (taken, done) = oneshot::channel();
         self.events.tell(Event::Assigned(Box::new(assigned), taken));
         // Until the loop has counted it: else the next pull would take one too many. An error means it has ended.
         let _ = done.await;
+        true
+    }
+
+    /// What may be another release's is given back, for a worker of that release to read; what is nobody's, or comes back
+    /// again and again, is set aside. The coordinator finds it missing and assigns the work anew. Returns whether this worker
+    /// may go on at once.
+    async fn not_understood(&self, kind: AssignmentKind, message: &pull::Delivery, error: &CodecError) -> bool {
+        let class = kind.as_str();
+        if names_a_version(message.payload()) && message.delivered() < UNREAD_DELIVERIES {
+            warn!(class, %error, "assignment not understood: given back");
+            let _ = message.nak(None).await;
+            return false;
+        }
+        error!(class, %error, "assignment not understood: set aside, see `zisk dead list`");
+        let job = match message.subject() {
+            Ok(Subject::Assign { job, .. }) => Some(job),
+            _ => None,
+        };
+        if let Err(error) = self.bus.bury(message, StreamKind::Assign, job, error.to_string()).await {
+            warn!(%error, "assignment not set aside; it comes again");
+        }
         true
     }
 

@@ -13,7 +13,7 @@ use zisk_prover::backend::built_in;
 use super::local::{check, exited};
 use super::{Loaded, check_writable, write};
 use crate::End;
-use crate::args::{Args, Command, Execute, Prove, Run};
+use crate::args::{Args, Command, Dead, Execute, Prove, Run};
 use crate::show::{self, Ran};
 
 /// Beyond the job's own time limit: for the coordinator to say so.
@@ -41,8 +41,26 @@ pub async fn run(args: &Args) -> Result<End, ClientError> {
             show::workers(&RemoteClient::connect(&args.bus).await?.workers().await?, args.json);
             Ok(End::Done)
         }
+        Command::Dead(dead) => {
+            self::dead(&RemoteClient::connect(&args.bus).await?, dead, args.json).await?;
+            Ok(End::Done)
+        }
         Command::Verify(verify) => super::local::verify(verify, args.json),
     }
+}
+
+async fn dead(client: &RemoteClient, command: &Dead, json: bool) -> Result<(), ClientError> {
+    match command {
+        Dead::List => show::dead::list(&client.dead_letters().await?, json),
+        Dead::Show { id } => show::dead::letter(&client.dead_letter(id).await?, json),
+        Dead::Requeue { id } => show::dead::requeued(id, client.requeue(id).await?, json),
+        Dead::Drop { id: Some(id), .. } => {
+            client.drop_dead_letter(id).await?;
+            show::dead::dropped(1, json);
+        }
+        Dead::Drop { id: None, .. } => show::dead::dropped(client.drop_dead_letters().await?, json),
+    }
+    Ok(())
 }
 
 async fn prove(args: &Args, prove: &Prove) -> Result<End, ClientError> {

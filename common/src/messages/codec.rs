@@ -131,6 +131,7 @@ messages! {
     super::WorkerPresence => "worker presence",
     super::ProgramEntry => "program entry",
     super::Begun => "work begun",
+    super::DeadLetter => "dead letter",
 }
 
 /// Writes a message as MessagePack with named fields.
@@ -178,6 +179,11 @@ pub fn decode_as<M: Message>(content_type: Option<&str>, payload: &[u8]) -> Resu
             .map_err(|error| decode_error::<M>("JSON", serde_json::from_slice(payload).ok(), error.to_string())),
         Some(other) => Err(CodecError::ContentType(other.to_owned())),
     }
+}
+
+/// Whether a payload that does not decode may be another release's message: it has a schema version.
+pub fn names_a_version(payload: &[u8]) -> bool {
+    rmp_serde::from_slice::<Probe>(payload).is_ok()
 }
 
 /// The version alone, whatever else the payload holds.

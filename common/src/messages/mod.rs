@@ -5,6 +5,7 @@
 mod assignment;
 mod broadcast;
 mod codec;
+mod dead;
 mod event;
 mod job;
 mod object;
@@ -16,8 +17,10 @@ pub use assignment::{Assignment, FoldAssignment, PlanAssignment, SegmentAssignme
 pub use broadcast::{Cancel, Challenge};
 pub use codec::{
     CONTENT_TYPE, CodecError, JSON, MESSAGE_PACK, Message, PROVER_VERSION, SCHEMA_VERSION, Version, decode, decode_as, encode,
-    encode_json,
+    encode_json, names_a_version,
 };
+pub(crate) use dead::filter_of as dead_filter;
+pub use dead::{Dead, DeadJob, DeadLetter, Unreadable};
 pub use event::{Event, EventBody, Progress};
 pub use job::{Begun, ExecutionSummary, FoldFailure, JobRecord, JobState, SegmentRecord, Timings};
 pub use object::{ObjectKey, ObjectRef, ObjectScope};

@@ -208,12 +208,15 @@ pub struct Failure {
     pub phase: Option<Phase>,
     /// On which segment.
     pub segment: Option<u32>,
+    /// The last lines that the worker logged about the job, oldest first ([`crate::job_log`]).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
 }
 
 impl Failure {
     /// A failure found outside any phase.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), worker: None, phase: None, segment: None }
+        Self { kind, message: message.into(), worker: None, phase: None, segment: None, log: Vec::new() }
     }
 }
 

@@ -48,11 +48,7 @@ impl Outbox {
             Command::Challenge(challenge) => self.bus.broadcast_challenge(challenge).await?,
             Command::Cancel(cancel) => self.bus.broadcast_cancel(cancel).await?,
             Command::Publish(event) => self.bus.publish_event(event).await?,
-            Command::Dead(failed) => {
-                let phase = failed.failure.phase.unwrap_or(Phase::Failed);
-                let n = failed.failure.segment.unwrap_or(0);
-                self.bus.publish_dead(failed.job, phase, n, failed).await?
-            }
+            Command::Dead(letter) => self.bus.publish_dead(letter).await?,
             Command::CleanUp => return Ok(()),
         };
         Ok(())
@@ -144,7 +140,7 @@ impl Present {
             Command::Challenge(_) => self.broadcasts.contains_key(&prefix.challenge(job)),
             Command::Cancel(_) => self.broadcasts.contains_key(&prefix.cancel(job)),
             Command::Publish(event) => self.events.contains_key(&event.subject(prefix)),
-            // Kept under a message id; should it be there twice, a person sees it twice.
+            // Written again it replaces itself.
             Command::Dead(_) | Command::CleanUp => false,
         }
     }

@@ -7,7 +7,7 @@ use metrics::counter;
 use zisk_common::ids::JobId;
 use zisk_common::messages::Report;
 use zisk_common::pull::Delivery;
-use zisk_common::subjects::Phase;
+use zisk_common::subjects::{Phase, StreamKind, Subject};
 
 use super::{Coordinator, intake};
 use crate::job::{Input, Verdict};
@@ -25,7 +25,7 @@ struct Batch {
 
 impl Coordinator {
     pub(super) async fn take_reports(&mut self, deliveries: Vec<Delivery>) {
-        for batch in by_job(deliveries).await {
+        for batch in self.by_job(deliveries).await {
             let inputs = batch.reports.iter().cloned().map(Input::Report).collect();
             match self.apply(batch.job, inputs).await {
                 Ok(verdicts) => {
@@ -45,6 +45,36 @@ impl Coordinator {
                 }
             }
         }
+    }
+
+    /// Reads the reports and groups them; sets aside what is none.
+    async fn by_job(&self, deliveries: Vec<Delivery>) -> Vec<Batch> {
+        let mut batches: Vec<Batch> = Vec::new();
+        for delivery in deliveries {
+            let report = match intake::report(&delivery) {
+                Ok(report) => report,
+                Err(reason) => {
+                    counter!(REPORTS_REFUSED, "phase" => "unreadable").increment(1);
+                    tracing::error!(sequence = delivery.sequence(), reason, "unreadable report set aside: see `zisk dead list`");
+                    let job = match delivery.subject() {
+                        Ok(Subject::Report { job, .. }) => Some(job),
+                        _ => None,
+                    };
+                    if let Err(error) = self.bus.bury(&delivery, StreamKind::Report, job, reason).await {
+                        tracing::warn!(%error, "not set aside; it comes again");
+                    }
+                    continue;
+                }
+            };
+            let job = report.job();
+            let place = batches.iter().position(|batch| batch.job == job).unwrap_or_else(|| {
+                batches.push(Batch { job, reports: Vec::new(), deliveries: Vec::new() });
+                batches.len() - 1
+            });
+            batches[place].reports.push(report);
+            batches[place].deliveries.push(delivery);
+        }
+        batches
     }
 
     fn is_under_way(&self, job: JobId) -> bool {
@@ -67,32 +97,6 @@ pub(super) async fn give_back(delivery: &Delivery) {
     if let Err(error) = delivery.nak(Some(AGAIN_AFTER)).await {
         tracing::debug!(%error, "not given back; it comes again");
     }
-}
-
-/// Reads the reports and groups them; drops what is none.
-async fn by_job(deliveries: Vec<Delivery>) -> Vec<Batch> {
-    let mut batches: Vec<Batch> = Vec::new();
-    for delivery in deliveries {
-        let report = match intake::report(&delivery) {
-            Ok(report) => report,
-            Err(reason) => {
-                counter!(REPORTS_REFUSED, "phase" => "unreadable").increment(1);
-                tracing::error!(sequence = delivery.sequence(), reason, "unreadable report dropped");
-                if let Err(error) = delivery.discard().await {
-                    tracing::debug!(%error, "not discarded; it comes again");
-                }
-                continue;
-            }
-        };
-        let job = report.job();
-        let place = batches.iter().position(|batch| batch.job == job).unwrap_or_else(|| {
-            batches.push(Batch { job, reports: Vec::new(), deliveries: Vec::new() });
-            batches.len() - 1
-        });
-        batches[place].reports.push(report);
-        batches[place].deliveries.push(delivery);
-    }
-    batches
 }
 
 fn count(batch: &Batch, verdicts: Option<Vec<Verdict>>) {

@@ -5,7 +5,7 @@ use zisk_common::buckets::BucketError;
 use zisk_common::ids::JobId;
 use zisk_common::messages::{Event, EventBody, Failure, FailureKind, JobRequest, Progress, Version, unix_ms};
 use zisk_common::pull::Delivery;
-use zisk_common::subjects::RequestKind;
+use zisk_common::subjects::{RequestKind, StreamKind};
 
 use super::intake::{self, Request};
 use super::outbox::still_leading;
@@ -19,7 +19,12 @@ impl Coordinator {
         for delivery in batch {
             let outcome = match intake::request(&delivery) {
                 Request::Valid(goal, request) => self.accept(goal, request).await,
-                Request::Unreadable { job, reason } => self.refuse(job, reason).await,
+                Request::Unreadable { job, reason } => {
+                    if let Err(error) = self.refuse(&delivery, job, reason).await {
+                        tracing::error!(%error, "unreadable request not set aside; it comes again");
+                    }
+                    continue;
+                }
             };
             match outcome {
                 Ok(()) => {
@@ -60,10 +65,10 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Answers a request that cannot be read. There is no record of such a job, only its terminal event.
-    async fn refuse(&self, job: Option<JobId>, reason: String) -> Result<(), BucketError> {
+    /// Answers a request that cannot be read, and sets it aside. There is no record of such a job, only its terminal event.
+    async fn refuse(&self, delivery: &Delivery, job: Option<JobId>, reason: String) -> Result<(), BucketError> {
         counter!(REQUESTS_REFUSED, "kind" => "unreadable").increment(1);
-        tracing::warn!(?job, reason, "request refused");
+        tracing::warn!(?job, reason, "unreadable request refused and set aside: see `zisk dead list`");
         if let Some(job) = job
             && self.records.load(job).await?.is_none()
         {
@@ -77,6 +82,6 @@ impl Coordinator {
             };
             self.bus.publish_event(&event).await?;
         }
-        Ok(())
+        Ok(self.bus.bury(delivery, StreamKind::Requests, job, reason).await?)
     }
 }

@@ -1,10 +1,10 @@
 //! What the state machine asks to be done, and what a record still owes.
 
 use zisk_common::messages::{
-    Assignment, ByteBuf, Cancel, Challenge, Event, EventBody, Failed, FailureKind, FoldAssignment, JobRecord, JobState,
-    PlanAssignment, SegmentAssignment, Version,
+    Assignment, ByteBuf, Cancel, Challenge, Dead, DeadJob, DeadLetter, Event, EventBody, Failure, FailureKind, FoldAssignment,
+    JobRecord, JobState, PlanAssignment, SegmentAssignment, Version,
 };
-use zisk_common::subjects::RequestKind;
+use zisk_common::subjects::{Phase, RequestKind};
 
 /// Something to do once the record it follows from is committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Command {
     /// Tell watchers.
     Publish(Event),
     /// Keep what failed for good where operators find it.
-    Dead(Failed),
+    Dead(Box<DeadLetter>),
     /// Purge the job's subjects and delete its segments and nodes, then feed
     /// [`Input::Cleaned`](super::Input::Cleaned).
     CleanUp,
@@ -125,17 +125,30 @@ pub(super) fn terminal(record: &JobRecord) -> Vec<Command> {
             kind: failure.kind,
             message: failure.message.clone(),
         }));
-        if failure.kind == FailureKind::Internal {
-            let attempt =
-                failure.segment.and_then(|n| record.segments.get(n as usize)).map_or(record.plan_attempt, |state| state.attempt);
-            let failure = failure.clone();
-            let failed = Failed { v: Version::default(), job: record.job, attempt, failure };
-            commands.push(Command::Dead(failed));
-        }
+        commands.extend(dead_letter(record, failure).map(Command::Dead));
     }
     commands.extend(terminal_body(record).map(|body| Command::Publish(event(record, record.timings.ended_ms, body))));
     commands.push(Command::CleanUp);
     commands
+}
+
+/// What people are to look at: a job that the cluster failed. What its program, its client or its deadline ended is in the
+/// job's own record.
+fn dead_letter(record: &JobRecord, failure: &Failure) -> Option<Box<DeadLetter>> {
+    if failure.kind != FailureKind::Internal {
+        return None;
+    }
+    let segment = failure.segment.and_then(|n| record.segments.get(n as usize));
+    let (attempt, attempts) = match (segment, failure.phase) {
+        (Some(state), _) => (state.attempt, state.failures.clone()),
+        (None, Some(Phase::Folded | Phase::Final)) => {
+            let failures: Vec<Failure> = record.fold_failures.iter().map(|known| known.failure.clone()).collect();
+            (u32::try_from(failures.len()).unwrap_or(u32::MAX), failures)
+        }
+        (None, _) => (record.plan_attempt, record.plan_failures.clone()),
+    };
+    let dead = DeadJob::new(record.goal, record.request.clone(), failure.clone(), attempt, attempts);
+    Some(Box::new(DeadLetter { v: Version::default(), at_ms: record.timings.ended_ms, dead: Dead::Job(dead) }))
 }
 
 fn terminal_body(record: &JobRecord) -> Option<EventBody> {

@@ -144,7 +144,7 @@ impl World {
 
     pub fn failed(&self, kind: FailureKind, phase: Phase, segment: Option<u32>, attempt: u32) -> Report {
         let message = format!("attempt {attempt} broke");
-        let failure = Failure { kind, message, worker: Some(self.worker), phase: Some(phase), segment };
+        let failure = Failure { worker: Some(self.worker), phase: Some(phase), segment, ..Failure::new(kind, message) };
         Report::Failed(Failed { v: Version::default(), job: self.record.job, attempt, failure })
     }
 

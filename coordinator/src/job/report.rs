@@ -254,7 +254,7 @@ impl Step<'_> {
 }
 
 fn failure_of(kind: FailureKind, message: String, worker: &zisk_common::ids::WorkerId, phase: Phase) -> Failure {
-    Failure { kind, message, worker: Some(*worker), phase: Some(phase), segment: None }
+    Failure { worker: Some(*worker), phase: Some(phase), ..Failure::new(kind, message) }
 }
 
 fn refused(reason: impl Into<String>) -> Verdict {

@@ -1,5 +1,7 @@
 //! What the commands print on stdout, for people or as JSON with stable keys.
 
+pub mod dead;
+
 use std::path::PathBuf;
 
 use serde_json::{Value, json};

@@ -1,0 +1,46 @@
+//! The `zisk` command, run against a fleet.
+
+use std::process::Output;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::Program;
+use crate::fleet::Fleet;
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code.
+    pub code: i32,
+    /// What it printed for programs.
+    pub stdout: String,
+    /// What it printed for people.
+    pub stderr: String,
+}
+
+impl Ended {
+    /// What it printed, as JSON.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn json(&self) -> Result<Value> {
+        serde_json::from_str(&self.stdout).with_context(|| format!("no JSON: {self:?}"))
+    }
+}
+
+/// Runs `zisk` with these arguments and the fleet's server and object store.
+///
+/// # Errors
+/// When it cannot be run, or was killed.
+pub async fn zisk(fleet: &Fleet, arguments: &[&str]) -> Result<Ended> {
+    let mut program = Program::new("zisk", fleet.directory()).env("ZISK_NATS_URL", fleet.nats.url());
+    if fleet.settings().directory_store {
+        program = program.env("ZISK_OBJECT_STORE", format!("file://{}", fleet.directory().join("objects").display()));
+    }
+    let mut command = arguments.iter().fold(program, |program, argument| program.arg(*argument)).command()?;
+    let Output { status, stdout, stderr } = tokio::task::spawn_blocking(move || command.output()).await??;
+    let Some(code) = status.code() else { bail!("zisk {arguments:?}: {status}") };
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Ended { code, stdout: text(stdout), stderr: text(stderr) })
+}
