@@ -11,6 +11,9 @@ use crate::pull::Delivery;
 use crate::streams::retried;
 use crate::subjects::StreamKind;
 
+/// A letter, or the subject of one that does not decode.
+pub type Read = Result<DeadLetter, (String, CodecError)>;
+
 /// Letters read at the same time.
 const CONCURRENCY: usize = 16;
 
@@ -19,7 +22,7 @@ impl Bus {
     ///
     /// # Errors
     /// [`BusError`] when the server does not answer.
-    pub async fn dead_letters(&self) -> Result<Vec<Result<DeadLetter, (String, CodecError)>>, BusError> {
+    pub async fn dead_letters(&self) -> Result<Vec<Read>, BusError> {
         self.read_dead(&self.prefix().dead_letters()).await
     }
 
@@ -75,7 +78,7 @@ impl Bus {
         delivery.discard().await
     }
 
-    async fn read_dead(&self, filter: &str) -> Result<Vec<Result<DeadLetter, (String, CodecError)>>, BusError> {
+    async fn read_dead(&self, filter: &str) -> Result<Vec<Read>, BusError> {
         let name = self.prefix().stream(StreamKind::Dead);
         let action = format!("reading {filter} in {name}");
         let failed = |reason: String| BusError::transient(&action, reason);
@@ -85,7 +88,7 @@ impl Bus {
         while let Some((subject, _)) = listing.try_next().await.map_err(|error| failed(chain(&error)))? {
             subjects.push(subject);
         }
-        let mut letters: Vec<(u64, Result<DeadLetter, (String, CodecError)>)> = stream::iter(subjects)
+        let mut letters: Vec<(u64, Read)> = stream::iter(subjects)
             .map(|subject| {
                 let dead = &dead;
                 let failed = &failed;
