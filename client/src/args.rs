@@ -63,7 +63,7 @@ pub enum Dead {
     List,
     /// Show one with its attempts and the last lines of the failing worker's log
     Show {
-        /// Its id, as listed: the job's, or <stream>-<sequence> of a message that could not be read
+        /// Its id, as listed: the job's, or STREAM-SEQUENCE of a message that could not be read
         id: String,
     },
     /// Submit the job again under a new id, which is printed; its dead letter goes
