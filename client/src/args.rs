@@ -8,7 +8,8 @@ use zisk_common::ids::JobId;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 other; 2 usage; 3 program, input or file not usable; 4 the guest trapped or exited with a code other than 0;
-5 internal failure; 6 no usable NATS; 7 no coordinator; 8 timeout; 9 cancelled; 10 the proof is not valid; 130 interrupted (the job goes on)";
+5 internal failure; 6 no usable NATS; 7 no coordinator; 8 timeout; 9 cancelled; 10 the proof is not valid; 11 the queue is full;
+12 the job to be cancelled had ended otherwise; 130 interrupted (the job goes on)";
 
 /// Proves RISC-V programs on a cluster, and verifies the proofs.
 #[derive(Debug, Parser)]
@@ -42,7 +43,7 @@ pub enum Command {
         /// The job
         job: JobId,
     },
-    /// End a job
+    /// End a job: exit code 0 when it is cancelled now or was before, 12 when it had ended otherwise
     Cancel {
         /// The job
         job: JobId,
@@ -122,9 +123,15 @@ pub struct Run {
     /// Steps after which the program is stopped [default: the cluster's, 2^34]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_steps: Option<u64>,
-    /// Seconds after which the job fails [default: the cluster's, 3600]
+    /// Seconds after which the job fails, waiting for its turn included [default: the cluster's, 3600]
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: Option<u64>,
+    /// Whose turn comes first among the jobs that wait: 0 (last) to 9 (first) [default: 5]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=9))]
+    pub priority: Option<u8>,
+    /// Who asks, at most 64 bytes: the cluster is shared fairly between names [default: this program's name and version]
+    #[arg(long, env = "ZISK_CLIENT", value_name = "NAME")]
+    pub client: Option<String>,
 }
 
 /// `zisk verify`

@@ -66,6 +66,17 @@ pub enum ClientError {
         /// How long was waited.
         seconds: u64,
     },
+    /// Nobody confirmed a cancellation.
+    #[error(
+        "no coordinator confirmed within {seconds} s that job {job} is cancelled. The cancellation is stored in NATS: workers drop \
+         the job now, and it ends when a coordinator comes. Check that zisk-coordinator runs, then see `zisk status {job}`."
+    )]
+    NotConfirmed {
+        /// The job.
+        job: JobId,
+        /// How long was waited.
+        seconds: u64,
+    },
     /// The job is not known.
     #[error("there is no job {0}. `zisk jobs` lists those there are; a job is also unknown to a cluster with another --prefix.")]
     UnknownJob(JobId),
@@ -136,7 +147,7 @@ impl ClientError {
             Self::Failed { failure, .. } => of_kind(failure.kind),
             Self::Local { kind, .. } => of_kind(*kind),
             Self::Connect(_) | Self::Bus(_) => 6,
-            Self::NoCoordinator { .. } => 7,
+            Self::NoCoordinator { .. } | Self::NotConfirmed { .. } => 7,
             Self::Timeout { .. } => 8,
             Self::Proof { .. } => 10,
             Self::NotAJob { .. } | Self::Gone { .. } => 3,
@@ -152,6 +163,7 @@ const fn of_kind(kind: FailureKind) -> u8 {
         FailureKind::Internal => 5,
         FailureKind::Timeout => 8,
         FailureKind::Cancelled => 9,
+        FailureKind::Busy => 11,
     }
 }
 
@@ -178,6 +190,7 @@ pub const fn advice_for(kind: FailureKind) -> &'static str {
         }
         FailureKind::Timeout => "Give it more time (--timeout), more workers, or less to do.",
         FailureKind::Cancelled => "Submit it again if that was not intended.",
+        FailureKind::Busy => "`zisk jobs` shows what waits.",
         FailureKind::Internal => {
             "This is a defect or a lost resource of the cluster, not of the program: `zisk dead show JOB` has its \
              attempts and the worker's last log lines, `zisk dead requeue JOB` submits it again."

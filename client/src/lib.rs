@@ -21,7 +21,7 @@ pub mod progress;
 mod remote;
 
 pub use error::ClientError;
-pub use remote::{Completed, JobOptions, RemoteClient};
+pub use remote::{Cancellation, Completed, JobOptions, RemoteClient};
 
 /// Where proofs are made.
 pub struct ProverClient;

@@ -19,6 +19,8 @@ pub enum End {
     Done,
     /// The user interrupted it; the job goes on.
     Interrupted,
+    /// The job to be cancelled had ended otherwise.
+    EndedBefore,
 }
 
 fn main() -> ExitCode {
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     match run(args) {
         Ok(End::Done) => ExitCode::SUCCESS,
         Ok(End::Interrupted) => ExitCode::from(130),
+        Ok(End::EndedBefore) => ExitCode::from(12),
         Err(error) => {
             if json {
                 println!("{}", serde_json::json!({ "error": error.to_string(), "exit": error.exit_code() }));

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 /// A phase a person can watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
+    /// Waiting for the job's turn: its position, of so many.
+    Wait,
     /// Deriving the program's keys.
     Setup,
     /// Running the program and cutting segments.
@@ -19,11 +21,12 @@ pub enum Phase {
 }
 
 impl Phase {
-    const COUNT: usize = 5;
+    const COUNT: usize = 6;
 
     /// What has been done to the things counted.
     const fn label(self) -> &'static str {
         match self {
+            Self::Wait => "queued, position",
             Self::Setup => "setup",
             Self::Execute => "segments cut",
             Self::Contribute => "segments contributed",
@@ -79,6 +82,9 @@ impl ProgressLine {
 
     /// Shows the new state of a phase.
     pub fn show(&mut self, progress: Progress) {
+        if progress.phase != Phase::Wait {
+            self.counts[Phase::Wait as usize] = None;
+        }
         let previous = self.counts[progress.phase as usize].replace(progress);
         if self.quiet || previous == Some(progress) {
             return;
@@ -133,6 +139,7 @@ fn text(progress: Progress) -> String {
     let label = progress.phase.label();
     match (progress.phase, progress.done, progress.total) {
         (Phase::Setup, ..) => label.to_owned(),
+        (Phase::Wait, position, Some(total)) => format!("{label} {position} of {total}"),
         (_, done, Some(total)) => format!("{label} {done}/{total}"),
         (_, done, None) => format!("{label} {done}"),
     }

@@ -7,16 +7,21 @@ use zisk_common::bus::Bus;
 use zisk_common::config::BusArgs;
 use zisk_common::ids::JobId;
 use zisk_common::messages::{
-    Cancel, EventBody, ExecutionSummary, FailureKind, JobParams, JobRecord, JobRequest, ObjectScope, Version, WorkerPresence,
+    Cancel, EventBody, ExecutionSummary, FailureKind, JobParams, JobRecord, JobRequest, JobState, ObjectScope, QueueOrder, Version,
+    WorkerPresence,
 };
 use zisk_common::objects::Objects;
-use zisk_common::subjects::RequestKind;
+use zisk_common::subjects::{ConsumerKind, RequestKind};
 
 use crate::ClientError;
 use crate::progress::{Phase, Progress};
 
 /// How long a coordinator may take to accept a request. It answers within milliseconds, and takes over within seconds.
 const ACCEPTED_WITHIN: Duration = Duration::from_secs(10);
+/// How often a client that waits for its turn looks where it stands, and how much more seldom for every job before it:
+/// the order is as long as the queue, and so many clients read it.
+const LOOK: Duration = Duration::from_secs(1);
+const LOOK_PER_PLACE: Duration = Duration::from_millis(50);
 
 /// Options of a job; what is not set is the cluster's default.
 #[derive(Clone, Debug, Default)]
@@ -25,8 +30,24 @@ pub struct JobOptions {
     pub log_segment_steps: Option<u8>,
     /// Steps after which the program is stopped.
     pub max_steps: Option<u64>,
-    /// How long the job may take.
+    /// How long the job may take, from its acceptance on: waiting for its turn counts.
     pub timeout: Option<Duration>,
+    /// 0 (last) to 9 (first), 5 when not set: whose turn comes first among the jobs that wait.
+    pub priority: Option<u8>,
+    /// Who asks, at most 64 bytes: what the cluster can do is shared fairly between names. By default this program's name.
+    pub client: Option<String>,
+}
+
+/// What became of a cancellation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancellation {
+    /// The job has ended as cancelled, now or before.
+    Cancelled {
+        /// It had been cancelled before.
+        before: bool,
+    },
+    /// The job had ended otherwise, and stays so.
+    EndedBefore(JobState),
 }
 
 /// A job that ended well.
@@ -95,8 +116,9 @@ impl RemoteClient {
                 log_segment_steps: options.log_segment_steps,
                 max_steps: options.max_steps,
                 timeout_seconds: options.timeout.map(|timeout| timeout.as_secs().max(1)),
+                priority: options.priority,
             },
-            client: format!("zisk {}", env!("CARGO_PKG_VERSION")),
+            client: options.client.clone().unwrap_or_else(|| format!("zisk {}", env!("CARGO_PKG_VERSION"))),
         };
         self.bus.publish_request(kind, &request).await?;
         Ok(job)
@@ -110,10 +132,24 @@ impl RemoteClient {
         let mut events = self.bus.events(job);
         let taken_until = Instant::now() + ACCEPTED_WITHIN;
         let mut taken = false;
+        let mut waiting: Option<Instant> = None;
         let mut summary = None;
         loop {
+            let look_at = waiting.unwrap_or(taken_until);
             let event = tokio::select! {
                 event = events.next() => event?,
+                () = tokio::time::sleep_until(look_at), if waiting.is_some() => {
+                    let mut place = 0;
+                    // A look that fails is no reason to give up: the next one may not.
+                    if let Ok(order) = self.bus.queue_order().await
+                        && let Some(position) = order.position(job)
+                    {
+                        place = position;
+                        progress(Progress::done(Phase::Wait, position, u32::try_from(order.waiting.len()).ok()));
+                    }
+                    waiting = Some(Instant::now() + LOOK + LOOK_PER_PLACE * place);
+                    continue;
+                }
                 () = tokio::time::sleep_until(taken_until), if !taken => {
                     let seconds = ACCEPTED_WITHIN.as_secs();
                     let prefix = self.bus.prefix().to_string();
@@ -135,7 +171,12 @@ impl RemoteClient {
                     let folds = total.map(|segments| segments.saturating_sub(1));
                     progress(Progress::done(Phase::Aggregate, counts.folded, folds));
                 }
-                EventBody::Accepted {} | EventBody::Queued { .. } | EventBody::Executing {} => {
+                EventBody::Accepted { position: Some(position) } => {
+                    progress(Progress::done(Phase::Wait, position, None));
+                    waiting = Some(Instant::now() + LOOK);
+                }
+                EventBody::Accepted { position: None } | EventBody::Admitted {} | EventBody::Executing {} => {
+                    waiting = None;
                     progress(Progress::started(Phase::Setup));
                 }
                 EventBody::Challenged {} => {}
@@ -159,8 +200,15 @@ impl RemoteClient {
     /// # Errors
     /// [`ClientError::UnknownJob`] when there is none.
     pub async fn status(&self, job: JobId) -> Result<JobRecord, ClientError> {
-        let entry = self.bus.jobs().await?.get(job).await?;
-        entry.map(|entry| entry.value).ok_or(ClientError::UnknownJob(job))
+        self.record(job).await?.ok_or(ClientError::UnknownJob(job))
+    }
+
+    /// Which jobs wait for their turn, in order.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the server does not answer.
+    pub async fn queue(&self) -> Result<QueueOrder, ClientError> {
+        Ok(self.bus.queue_order().await?)
     }
 
     /// All jobs the cluster remembers, newest first.
@@ -185,17 +233,47 @@ impl RemoteClient {
         Ok(workers)
     }
 
-    /// Asks that a job be ended. `false` when it had ended already.
+    /// Ends a job, also one whose request no coordinator has taken yet. A second time changes nothing.
     ///
     /// # Errors
-    /// [`ClientError::UnknownJob`] when there is none.
-    pub async fn cancel(&self, job: JobId) -> Result<bool, ClientError> {
-        if self.status(job).await?.state.is_terminal() {
-            return Ok(false);
+    /// [`ClientError::UnknownJob`] when there is none, [`ClientError::NotConfirmed`] when no coordinator answers: the
+    /// cancellation is stored and holds all the same.
+    pub async fn cancel(&self, job: JobId) -> Result<Cancellation, ClientError> {
+        let mut record = self.record(job).await?;
+        if record.is_none() {
+            // Perhaps its request waits; one that was taken meanwhile has a record now.
+            let requests = self.bus.queue_depth(ConsumerKind::Requests).await?;
+            record = self.record(job).await?;
+            if record.is_none() && requests.pending + requests.in_flight == 0 {
+                return Err(ClientError::UnknownJob(job));
+            }
+        }
+        match record.map(|record| record.state) {
+            Some(JobState::Cancelled) => return Ok(Cancellation::Cancelled { before: true }),
+            Some(state) if state.is_terminal() => return Ok(Cancellation::EndedBefore(state)),
+            _ => {}
         }
         let message = "cancelled by a client".to_owned();
         let cancel = Cancel { v: Version::default(), job, kind: FailureKind::Cancelled, message };
         self.bus.broadcast_cancel(&cancel).await?;
-        Ok(true)
+        let mut events = self.bus.events(job);
+        let ended = async {
+            loop {
+                match events.next().await?.body {
+                    EventBody::Cancelled { .. } => return Ok(Cancellation::Cancelled { before: false }),
+                    EventBody::Completed { .. } => return Ok(Cancellation::EndedBefore(JobState::Completed)),
+                    EventBody::Failed { .. } => return Ok(Cancellation::EndedBefore(JobState::Failed)),
+                    _ => {}
+                }
+            }
+        };
+        match tokio::time::timeout(ACCEPTED_WITHIN, ended).await {
+            Ok(ended) => ended,
+            Err(_) => Err(ClientError::NotConfirmed { job, seconds: ACCEPTED_WITHIN.as_secs() }),
+        }
+    }
+
+    async fn record(&self, job: JobId) -> Result<Option<JobRecord>, ClientError> {
+        Ok(self.bus.jobs().await?.get(job).await?.map(|entry| entry.value))
     }
 }

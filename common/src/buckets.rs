@@ -10,7 +10,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::bus::{Bus, BusError, chain, jetstream_error};
-use crate::messages::{CodecError, JobRecord, Message, ProgramEntry, WorkerPresence, decode, encode};
+use crate::messages::{CodecError, JobRecord, Message, ProgramEntry, QueueOrder, WorkerPresence, decode, encode};
 use crate::streams::retried;
 use crate::subjects::BucketKind;
 
@@ -83,6 +83,15 @@ impl Bus {
     /// [`BusError`] when the bucket is not there.
     pub async fn programs(&self) -> Result<Bucket<ProgramEntry>, BusError> {
         self.bucket(BucketKind::Programs).await
+    }
+
+    /// Which jobs wait, in order, as the leading coordinator last wrote it.
+    ///
+    /// # Errors
+    /// [`BucketError`], never a conflict.
+    pub async fn queue_order(&self) -> Result<QueueOrder, BucketError> {
+        let entry = self.bucket::<QueueOrder>(BucketKind::Queue).await?.get(QueueOrder::KEY).await?;
+        Ok(entry.map(|entry| entry.value).unwrap_or_default())
     }
 
     /// Any bucket; prefer the named ones.

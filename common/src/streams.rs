@@ -188,7 +188,7 @@ impl Bus {
             max_age: match kind {
                 BucketKind::Workers | BucketKind::Elections => self.config().lease,
                 BucketKind::Leader => self.config().leader_lease,
-                BucketKind::Jobs | BucketKind::Segments | BucketKind::Programs => Duration::ZERO,
+                BucketKind::Jobs | BucketKind::Segments | BucketKind::Programs | BucketKind::Queue => Duration::ZERO,
             },
             num_replicas: self.config().replicas,
             storage: stream::StorageType::File,

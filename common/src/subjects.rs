@@ -130,8 +130,8 @@ token_enum! {
     EventKind, "event" {
         /// The request is valid and recorded.
         Accepted => "accepted",
-        /// The job waits for its turn.
-        Queued => "queued",
+        /// It is the job's turn.
+        Admitted => "admitted",
         /// A worker runs the program.
         Executing => "executing",
         /// A segment was cut.
@@ -227,11 +227,13 @@ pub enum BucketKind {
     Elections,
     /// The leading coordinator's lease; expires sooner, and an age is a whole bucket's.
     Leader,
+    /// The jobs that wait, in order, under one key.
+    Queue,
 }
 
 impl BucketKind {
     /// All buckets.
-    pub const ALL: &[Self] = &[Self::Jobs, Self::Segments, Self::Workers, Self::Programs, Self::Elections, Self::Leader];
+    pub const ALL: &[Self] = &[Self::Jobs, Self::Segments, Self::Workers, Self::Programs, Self::Elections, Self::Leader, Self::Queue];
 
     const fn suffix(self) -> &'static str {
         match self {
@@ -241,6 +243,7 @@ impl BucketKind {
             Self::Programs => "PROGRAMS",
             Self::Elections => "ELECTIONS",
             Self::Leader => "LEADER",
+            Self::Queue => "QUEUE",
         }
     }
 }

@@ -7,7 +7,7 @@ use clap::Parser;
 use serde::Deserialize;
 use zisk_common::config::{BusArgs, ConfigError, LogArgs, set_from_environment};
 
-use crate::job::Defaults;
+use crate::job::{Defaults, Limits};
 
 /// What every environment variable that sets a value of the file starts with: `ZISK_COORDINATOR_<TABLE>_<KEY>`.
 const ENVIRONMENT: &str = "ZISK_COORDINATOR_";
@@ -53,6 +53,8 @@ pub struct Config {
     pub jobs: Jobs,
     /// How much is kept of what failed for good.
     pub dead: DeadLetters,
+    /// How many run, and how many wait.
+    pub queue: Queue,
 }
 
 /// `[service]`
@@ -176,6 +178,24 @@ impl Default for DeadLetters {
     }
 }
 
+/// `[queue]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Queue {
+    /// Jobs that run at once, at most 10,000; 0 is two more than the cluster has compute units, and at least four.
+    pub running_jobs: u32,
+    /// Jobs that wait; 1 to 10,000.
+    pub max_jobs: u32,
+    /// Bytes of their programs and inputs together.
+    pub max_bytes: u64,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { running_jobs: 0, max_jobs: 10_000, max_bytes: 16 << 30 }
+    }
+}
+
 impl Config {
     /// Puts all sources together.
     ///
@@ -205,7 +225,11 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         in_range("[server] leader_lease_seconds", self.server.leader_lease_seconds, 1..=60, "1 to 60")?;
         in_range("[dead] max_age_days", self.dead.max_age_days, 1..=3650, "1 to 3650")?;
-        in_range("[dead] max_entries", self.dead.max_entries, 10..=100_000, "10 to 100000")
+        in_range("[dead] max_entries", self.dead.max_entries, 10..=100_000, "10 to 100000")?;
+        in_range("[queue] running_jobs", self.queue.running_jobs.into(), 0..=10_000, "0 (by compute units) to 10000")?;
+        // The order of those that wait is one entry of a bucket, which must stay below the server's largest message.
+        in_range("[queue] max_jobs", self.queue.max_jobs.into(), 1..=10_000, "1 to 10000")?;
+        in_range("[queue] max_bytes", self.queue.max_bytes, 1..=u64::MAX, "at least 1")
     }
 
     /// How to reach the bus and the object store, flags first.
@@ -235,6 +259,14 @@ impl Config {
             max_steps: self.jobs.max_steps,
             timeout_seconds: self.jobs.timeout_seconds,
         }
+    }
+}
+
+impl Queue {
+    /// The same for the state machine.
+    pub fn limits(&self) -> Limits {
+        let running_jobs = Some(self.running_jobs).filter(|jobs| *jobs > 0);
+        Limits { running_jobs, max_jobs: self.max_jobs, max_bytes: self.max_bytes }
     }
 }
 
@@ -280,5 +312,7 @@ mod tests {
         assert!(error.contains("metrix"), "{error}");
         let error = load("", &[("ZISK_COORDINATOR_SERVER_LEADER_LEASE_SECONDS", "0")], &[]).unwrap_err();
         assert!(error.contains("leader_lease_seconds is 0: expected 1 to 60"), "{error}");
+        let error = load("[queue]\nmax_jobs = 10001", &[], &[]).unwrap_err();
+        assert!(error.contains("[queue] max_jobs is 10001: expected 1 to 10000"), "{error}");
     }
 }

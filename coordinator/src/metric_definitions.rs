@@ -6,6 +6,14 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 pub const LEADER: &str = "zisk_coordinator_leader";
 /// Jobs not yet in a terminal state. Label `phase`.
 pub const ACTIVE_JOBS: &str = "zisk_active_jobs";
+/// Jobs that wait for their turn.
+pub const WAITING_JOBS: &str = "zisk_waiting_jobs";
+/// Bytes of the programs and inputs of the jobs that wait.
+pub const WAITING_BYTES: &str = "zisk_waiting_bytes";
+/// How long the job that has waited longest has waited.
+pub const OLDEST_WAITING_SECONDS: &str = "zisk_oldest_waiting_seconds";
+/// Jobs refused because as much waited as may. Label `limit`: `jobs` or `bytes`.
+pub const JOBS_REFUSED: &str = "zisk_jobs_refused_total";
 /// Jobs that reached a terminal state. Labels `kind` and `outcome`.
 pub const JOBS_TOTAL: &str = "zisk_jobs_total";
 /// Requests that were refused before a job existed or that made no sense. Label `kind`.
@@ -35,6 +43,10 @@ pub const COMMIT_CONFLICTS: &str = "zisk_commit_conflicts_total";
 pub fn describe() {
     describe_gauge!(LEADER, Unit::Count, "1 when this coordinator leads, 0 when it stands by");
     describe_gauge!(ACTIVE_JOBS, Unit::Count, "Jobs not yet in a terminal state, by phase");
+    describe_gauge!(WAITING_JOBS, Unit::Count, "Jobs that wait for their turn");
+    describe_gauge!(WAITING_BYTES, Unit::Bytes, "Programs and inputs of the jobs that wait");
+    describe_gauge!(OLDEST_WAITING_SECONDS, Unit::Seconds, "How long the job that has waited longest has waited");
+    describe_counter!(JOBS_REFUSED, Unit::Count, "Jobs refused because as much waited as may, by limit");
     describe_counter!(JOBS_TOTAL, Unit::Count, "Jobs that reached a terminal state, by kind and outcome");
     describe_counter!(REQUESTS_REFUSED, Unit::Count, "Requests refused, by kind");
     describe_gauge!(WORKERS_CONNECTED, Unit::Count, "Workers whose presence is current");

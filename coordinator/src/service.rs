@@ -189,7 +189,8 @@ async fn prepare(bus: &Bus, tenure: Tenure, store: &StoreUrl, config: &Config) -
             bus.prepare().await?;
             let objects = Objects::open(store, bus).await?;
             let (protocol, defaults) = (Arc::new(ZiskProtocol), config.job_defaults());
-            Ok::<_, anyhow::Error>(Coordinator::new(bus.clone(), tenure.clone(), objects, protocol, defaults).await?)
+            let limits = config.queue.limits();
+            Ok::<_, anyhow::Error>(Coordinator::new(bus.clone(), tenure.clone(), objects, protocol, defaults, limits).await?)
         };
         match prepared.await {
             Ok(coordinator) => return coordinator,

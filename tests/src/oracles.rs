@@ -332,5 +332,5 @@ impl Work {
 
 /// Whether a job got anywhere with this event: what a fault may hold up.
 pub const fn is_progress(kind: EventKind) -> bool {
-    !matches!(kind, EventKind::Accepted | EventKind::Queued)
+    !matches!(kind, EventKind::Accepted | EventKind::Admitted)
 }

@@ -399,7 +399,7 @@ async fn work_goes_on_after_the_server_was_killed() {
     let bus = Bus::connect(BusConfig { ack_wait: Duration::from_secs(30), ..config(&server) }).await.unwrap();
     bus.prepare().await.unwrap();
     let job = JobId::random();
-    bus.publish_event(&event(job, EventBody::Accepted {})).await.unwrap();
+    bus.publish_event(&event(job, EventBody::Accepted { position: None })).await.unwrap();
     let objects = Objects::open(&StoreUrl::JetStream, &bus).await.unwrap();
     let object = objects.put(ObjectScope::Input, Bytes::from(vec![3u8; 700_000])).await.unwrap();
     let keep_alive = KeepAlive::start(&bus).await.unwrap();
@@ -409,7 +409,7 @@ async fn work_goes_on_after_the_server_was_killed() {
 
     let mut events = bus.events(job);
     let mut broadcasts = bus.broadcasts();
-    assert_eq!(events.next().await.unwrap().body, EventBody::Accepted {});
+    assert_eq!(events.next().await.unwrap().body, EventBody::Accepted { position: None });
     let puller_bus = bus.clone();
     let pulled = tokio::spawn(async move {
         let mut puller = puller_bus.puller(ConsumerKind::Requests);
@@ -438,9 +438,9 @@ async fn work_goes_on_after_the_server_was_killed() {
     bus.broadcast_challenge(&challenge(job)).await.unwrap();
     let heard = tokio::time::timeout(LONG, broadcasts.next()).await.unwrap();
     assert_eq!(heard, Broadcast::Challenge(challenge(job)));
-    bus.publish_event(&event(job, EventBody::Queued { ahead: 1 })).await.unwrap();
+    bus.publish_event(&event(job, EventBody::Planned { n: 1 })).await.unwrap();
     let seen = tokio::time::timeout(LONG, events.next()).await.unwrap().unwrap();
-    assert_eq!(seen.body, EventBody::Queued { ahead: 1 });
+    assert_eq!(seen.body, EventBody::Planned { n: 1 });
     held.ack().await.unwrap();
 }
 
@@ -484,13 +484,13 @@ async fn who_comes_late_hears_what_was_said() {
     assert_eq!(broadcasts.next().await, Broadcast::Challenge(challenge(other)));
     assert!(tokio::time::timeout(SOON, broadcasts.next()).await.is_err());
 
-    for ahead in 0..3 {
-        bus.publish_event(&event(job, EventBody::Queued { ahead })).await.unwrap();
+    for n in 0..3 {
+        bus.publish_event(&event(job, EventBody::Planned { n })).await.unwrap();
     }
-    bus.publish_event(&event(other, EventBody::Queued { ahead: 9 })).await.unwrap();
+    bus.publish_event(&event(other, EventBody::Planned { n: 9 })).await.unwrap();
     let mut events = bus.events(job);
-    for ahead in 0..3 {
-        assert_eq!(events.next().await.unwrap().body, EventBody::Queued { ahead });
+    for n in 0..3 {
+        assert_eq!(events.next().await.unwrap().body, EventBody::Planned { n });
     }
     assert_eq!(bus.purge(StreamKind::Events, &bus.prefix().events_of(job)).await.unwrap(), 3);
 }

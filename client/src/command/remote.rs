@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use zisk_client::progress::ProgressLine;
-use zisk_client::{ClientError, Completed, JobOptions, RemoteClient};
+use zisk_client::{Cancellation, ClientError, Completed, JobOptions, RemoteClient};
 use zisk_common::ids::JobId;
-use zisk_common::messages::ExecutionSummary;
+use zisk_common::messages::{ExecutionSummary, JobRecord, QueueOrder};
 use zisk_common::subjects::RequestKind;
 use zisk_protocol::PublicValues;
 use zisk_prover::backend::built_in;
@@ -25,16 +25,23 @@ pub async fn run(args: &Args) -> Result<End, ClientError> {
         Command::Prove(prove) => self::prove(args, prove).await,
         Command::Execute(execute) => self::execute(args, execute).await,
         Command::Status { job } => {
-            show::status(&RemoteClient::connect(&args.bus).await?.status(*job).await?, args.json);
+            let client = RemoteClient::connect(&args.bus).await?;
+            let record = client.status(*job).await?;
+            show::status(&record, &queue_of(&client, [&record]).await?, args.json);
             Ok(End::Done)
         }
         Command::Cancel { job } => {
-            let ended = !RemoteClient::connect(&args.bus).await?.cancel(*job).await?;
-            show::cancelled(*job, ended, args.json);
-            Ok(End::Done)
+            let cancellation = RemoteClient::connect(&args.bus).await?.cancel(*job).await?;
+            show::cancelled(*job, cancellation, args.json);
+            Ok(match cancellation {
+                Cancellation::Cancelled { .. } => End::Done,
+                Cancellation::EndedBefore(_) => End::EndedBefore,
+            })
         }
         Command::Jobs => {
-            show::jobs(&RemoteClient::connect(&args.bus).await?.jobs().await?, args.json);
+            let client = RemoteClient::connect(&args.bus).await?;
+            let records = client.jobs().await?;
+            show::jobs(&records, &queue_of(&client, &records).await?, args.json);
             Ok(End::Done)
         }
         Command::Workers => {
@@ -61,6 +68,14 @@ async fn dead(client: &RemoteClient, command: &Dead, json: bool) -> Result<(), C
         Dead::Drop { id: None, .. } => show::dead::dropped(client.drop_dead_letters().await?, json),
     }
     Ok(())
+}
+
+/// The order of the jobs that wait, read only where one of these does.
+async fn queue_of(client: &RemoteClient, records: impl IntoIterator<Item = &JobRecord>) -> Result<QueueOrder, ClientError> {
+    match records.into_iter().any(JobRecord::is_waiting) {
+        true => client.queue().await,
+        false => Ok(QueueOrder::default()),
+    }
 }
 
 async fn prove(args: &Args, prove: &Prove) -> Result<End, ClientError> {
@@ -129,7 +144,13 @@ async fn submit(
 }
 
 fn options(run: &Run) -> JobOptions {
-    JobOptions { log_segment_steps: None, max_steps: run.max_steps, timeout: run.timeout.map(Duration::from_secs) }
+    JobOptions {
+        log_segment_steps: None,
+        max_steps: run.max_steps,
+        timeout: run.timeout.map(Duration::from_secs),
+        priority: run.priority,
+        client: run.client.clone(),
+    }
 }
 
 /// Outputs are 32-bit words, little-endian.

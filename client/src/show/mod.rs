@@ -5,9 +5,10 @@ pub mod dead;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use zisk_client::Cancellation;
 use zisk_client::local::PhaseSeconds;
 use zisk_common::ids::JobId;
-use zisk_common::messages::{JobRecord, WorkerPresence, WorkerState};
+use zisk_common::messages::{JobRecord, JobState, QueueOrder, WorkerPresence, WorkerState};
 use zisk_protocol::PublicValues;
 
 /// A finished run, proven or not.
@@ -106,11 +107,14 @@ fn print_public(public: &PublicValues) {
     println!("exit code  {}", public.exit_code);
 }
 
-fn job_json(job: &JobRecord) -> Value {
+fn job_json(job: &JobRecord, queue: &QueueOrder) -> Value {
     json!({
         "job": job.job.to_string(),
         "kind": job.goal.as_str(),
         "state": job.state.as_str(),
+        "position": queue.position(job.job).filter(|_| job.is_waiting()),
+        "priority": job.priority(),
+        "client": job.request.client,
         "program": job.request.program.to_string(),
         "segments": job.progress.segments,
         "planned": job.progress.planned,
@@ -119,6 +123,7 @@ fn job_json(job: &JobRecord) -> Value {
         "folded": job.progress.folded,
         "steps": job.progress.steps,
         "accepted_ms": job.timings.accepted_ms,
+        "admitted_ms": job.timings.admitted_ms,
         "ended_ms": job.timings.ended_ms,
         "failure": job.failure.as_ref().map(|failure| json!({
             "kind": failure.kind.as_str(),
@@ -127,9 +132,22 @@ fn job_json(job: &JobRecord) -> Value {
     })
 }
 
-pub fn status(job: &JobRecord, as_json: bool) {
+/// Where a job that waits stands, or that its turn has come.
+fn standing(job: &JobRecord, queue: &QueueOrder) -> Option<String> {
+    if job.state != JobState::Queued {
+        return None;
+    }
+    Some(match queue.position(job.job) {
+        Some(position) if job.is_waiting() => format!("position {position} of {}", queue.waiting.len()),
+        // Accepted or begun a moment ago: the order is written once a second.
+        None if job.is_waiting() => "waits for its turn".to_owned(),
+        _ => "next for a free worker".to_owned(),
+    })
+}
+
+pub fn status(job: &JobRecord, queue: &QueueOrder, as_json: bool) {
     if as_json {
-        println!("{}", job_json(job));
+        println!("{}", job_json(job, queue));
         return;
     }
     let counts = job.progress;
@@ -139,6 +157,9 @@ pub fn status(job: &JobRecord, as_json: bool) {
     };
     println!("job          {}", job.job);
     println!("state        {} ({})", job.state, job.goal);
+    if let Some(standing) = standing(job, queue) {
+        println!("queue        {standing}, priority {}", job.priority());
+    }
     println!("program      {}", job.request.program);
     println!("steps        {}", counts.steps);
     println!("cut          {}", of(counts.planned));
@@ -150,15 +171,15 @@ pub fn status(job: &JobRecord, as_json: bool) {
     }
 }
 
-pub fn jobs(jobs: &[JobRecord], as_json: bool) {
+pub fn jobs(jobs: &[JobRecord], queue: &QueueOrder, as_json: bool) {
     if as_json {
-        println!("{}", Value::Array(jobs.iter().map(job_json).collect()));
+        println!("{}", Value::Array(jobs.iter().map(|job| job_json(job, queue)).collect()));
         return;
     }
     println!("{:36}  {:8}  {:12}  {:>9}  cause", "job", "kind", "state", "proven");
     for job in jobs {
         let total = job.progress.segments.map_or_else(|| "?".to_owned(), |total| total.to_string());
-        let cause = job.failure.as_ref().map_or_else(String::new, ToString::to_string);
+        let cause = job.failure.as_ref().map(ToString::to_string).or_else(|| standing(job, queue)).unwrap_or_default();
         let proven = format!("{}/{total}", job.progress.proven);
         println!("{}  {:8}  {:12}  {proven:>9}  {cause}", job.job, job.goal.as_str(), job.state.as_str());
     }
@@ -201,12 +222,18 @@ pub fn workers(workers: &[WorkerPresence], as_json: bool) {
     }
 }
 
-pub fn cancelled(job: JobId, ended_before: bool, as_json: bool) {
+pub fn cancelled(job: JobId, cancellation: Cancellation, as_json: bool) {
+    let (cancelled, state) = match cancellation {
+        Cancellation::Cancelled { .. } => (true, JobState::Cancelled),
+        Cancellation::EndedBefore(state) => (false, state),
+    };
     if as_json {
-        println!("{}", json!({ "job": job.to_string(), "cancelled": !ended_before }));
-    } else if ended_before {
-        println!("job {job} had ended already");
-    } else {
-        println!("job {job} is being cancelled");
+        println!("{}", json!({ "job": job.to_string(), "cancelled": cancelled, "state": state.as_str() }));
+        return;
+    }
+    match cancellation {
+        Cancellation::Cancelled { before: false } => println!("job {job} is cancelled"),
+        Cancellation::Cancelled { before: true } => println!("job {job} had been cancelled already"),
+        Cancellation::EndedBefore(state) => println!("job {job} had ended already: {state}"),
     }
 }

@@ -132,6 +132,7 @@ messages! {
     super::ProgramEntry => "program entry",
     super::Begun => "work begun",
     super::DeadLetter => "dead letter",
+    super::QueueOrder => "queue order",
 }
 
 /// Writes a message as MessagePack with named fields.

@@ -47,12 +47,13 @@ pub struct Progress {
 #[serde(rename_all = "snake_case")]
 pub enum EventBody {
     /// The request is valid and recorded.
-    Accepted {},
-    /// The job waits for its turn.
-    Queued {
-        /// Jobs before it.
-        ahead: u32,
+    Accepted {
+        /// Its place among the jobs that wait, 1 being the next; none when it is its turn already.
+        #[serde(default)]
+        position: Option<u32>,
     },
+    /// It is the job's turn: its program waits for a worker.
+    Admitted {},
     /// The program is being run.
     Executing {},
     /// A segment was cut.
@@ -115,8 +116,8 @@ impl EventBody {
     /// Its kind, as in the subject.
     pub const fn kind(&self) -> EventKind {
         match self {
-            Self::Accepted {} => EventKind::Accepted,
-            Self::Queued { .. } => EventKind::Queued,
+            Self::Accepted { .. } => EventKind::Accepted,
+            Self::Admitted {} => EventKind::Admitted,
             Self::Executing {} => EventKind::Executing,
             Self::Planned { .. } => EventKind::Planned,
             Self::Executed { .. } => EventKind::Executed,
@@ -150,7 +151,6 @@ impl Event {
         let n = match &self.body {
             EventBody::Planned { n } | EventBody::Contributed { n, .. } | EventBody::Proof { n, .. } => u64::from(*n),
             EventBody::Folded { .. } => u64::from(self.progress.folded),
-            EventBody::Queued { ahead } => u64::from(*ahead),
             _ => 0,
         };
         format!("event.{}.{}.{n}", self.job, self.kind())

@@ -8,7 +8,7 @@ use super::event::Progress;
 use super::object::ObjectRef;
 use super::presence::ProgramKeys;
 use super::report::Failure;
-use super::request::JobRequest;
+use super::request::{JobRequest, NORMAL_PRIORITY};
 use crate::ids::{JobId, WorkerId};
 use crate::subjects::RequestKind;
 
@@ -16,7 +16,7 @@ use crate::subjects::RequestKind;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
-    /// Accepted, waiting for a worker.
+    /// Accepted: waits for its turn, then for a worker ([`Timings::admitted_ms`]).
     Queued,
     /// The program runs; segments are cut and contributed.
     Executing,
@@ -122,6 +122,8 @@ pub struct FoldFailure {
 pub struct Timings {
     /// The request was accepted.
     pub accepted_ms: u64,
+    /// It was the job's turn; what it needs went on the bus.
+    pub admitted_ms: u64,
     /// The first report came.
     pub started_ms: u64,
     /// The program ended.
@@ -132,6 +134,27 @@ pub struct Timings {
     pub proven_ms: u64,
     /// The job ended.
     pub ended_ms: u64,
+}
+
+/// The jobs that wait for their turn, in the bucket `queue` under [`QueueOrder::KEY`]: written by the leading coordinator when
+/// it has changed, at most once a second, for people to see. Which job is next follows from the job records alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueOrder {
+    /// Schema version.
+    pub v: Version,
+    /// The next one first.
+    pub waiting: Vec<JobId>,
+}
+
+impl QueueOrder {
+    /// Its key.
+    pub const KEY: &str = "order";
+
+    /// The job's place, 1 being the next; none when it does not wait.
+    pub fn position(&self, job: JobId) -> Option<u32> {
+        let index = self.waiting.iter().position(|waiting| *waiting == job)?;
+        u32::try_from(index + 1).ok()
+    }
 }
 
 /// A job, in the bucket `jobs` under its id; changed only by compare-and-swap on the entry's revision.
@@ -180,6 +203,21 @@ pub struct JobRecord {
     pub timings: Timings,
     /// Reports dropped because their result was already committed.
     pub late_reports: u32,
+    /// Bytes of its program and input, which count while it waits.
+    #[serde(default)]
+    pub bytes: u64,
     /// After a terminal state: purging and deleting are done.
     pub cleaned: bool,
+}
+
+impl JobRecord {
+    /// Whether the job waits for its turn: nothing of it is on the bus.
+    pub fn is_waiting(&self) -> bool {
+        self.state == JobState::Queued && self.timings.admitted_ms == 0
+    }
+
+    /// Its priority, [`NORMAL_PRIORITY`] unless the request says.
+    pub fn priority(&self) -> u8 {
+        self.request.params.priority.unwrap_or(NORMAL_PRIORITY)
+    }
 }

@@ -22,11 +22,14 @@ pub use codec::{
 pub(crate) use dead::filter_of as dead_filter;
 pub use dead::{Dead, DeadJob, DeadLetter, Unreadable};
 pub use event::{Event, EventBody, Progress};
-pub use job::{Begun, ExecutionSummary, FoldFailure, JobRecord, JobState, SegmentRecord, Timings};
+pub use job::{Begun, ExecutionSummary, FoldFailure, JobRecord, JobState, QueueOrder, SegmentRecord, Timings};
 pub use object::{ObjectKey, ObjectRef, ObjectScope};
 pub use presence::{Load, ProgramEntry, ProgramKeys, Versions, WorkerPresence, WorkerState};
 pub use report::{Contribution, Executed, Failed, Failure, FailureKind, Final, Folded, Planned, Proof, Report, SetupDone};
-pub use request::{JobParams, JobRequest, MAX_LOG_SEGMENT_STEPS, MIN_LOG_SEGMENT_STEPS, RequestError};
+pub use request::{
+    JobParams, JobRequest, MAX_CLIENT, MAX_LOG_SEGMENT_STEPS, MAX_PRIORITY, MIN_LOG_SEGMENT_STEPS, MIN_PRIORITY, NORMAL_PRIORITY,
+    RequestError,
+};
 
 pub use serde_bytes::ByteBuf;
 

@@ -171,6 +171,8 @@ pub enum FailureKind {
     Timeout,
     /// Someone cancelled it.
     Cancelled,
+    /// Too many jobs wait already.
+    Busy,
     /// A defect or a lost resource of the cluster.
     Internal,
 }
@@ -183,6 +185,7 @@ impl FailureKind {
             Self::Execution => "execution",
             Self::Timeout => "timeout",
             Self::Cancelled => "cancelled",
+            Self::Busy => "busy",
             Self::Internal => "internal",
         }
     }

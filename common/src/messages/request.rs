@@ -12,6 +12,16 @@ pub const MIN_LOG_SEGMENT_STEPS: u8 = 10;
 /// Largest segment a job may ask for, as log2 of its steps.
 pub const MAX_LOG_SEGMENT_STEPS: u8 = 21;
 
+/// Lowest priority a job may ask for.
+pub const MIN_PRIORITY: u8 = 0;
+/// Highest priority a job may ask for: it is begun before all others.
+pub const MAX_PRIORITY: u8 = 9;
+/// The priority of a job that does not say.
+pub const NORMAL_PRIORITY: u8 = 5;
+
+/// Longest name of a client, in bytes.
+pub const MAX_CLIENT: usize = 64;
+
 /// A job: what to run, on what. Which of setup, execute, prove is in the subject.
 ///
 /// A person may publish one by hand as JSON, so what is not known here is refused rather than ignored.
@@ -31,7 +41,8 @@ pub struct JobRequest {
     /// How to run and prove it.
     #[serde(default)]
     pub params: JobParams,
-    /// Who asks; shown to operators, means nothing to the cluster.
+    /// Who asks, at most [`MAX_CLIENT`] bytes: shown to operators, and jobs of one name share what the cluster can do fairly
+    /// with those of the others.
     #[serde(default)]
     pub client: String,
 }
@@ -44,8 +55,11 @@ pub struct JobParams {
     pub log_segment_steps: Option<u8>,
     /// Steps after which the program is stopped and the job fails.
     pub max_steps: Option<u64>,
-    /// Seconds after which the job fails.
+    /// Seconds after which the job fails, from its acceptance on: waiting for its turn counts.
     pub timeout_seconds: Option<u64>,
+    /// 0 to 9, 5 when not set: among the jobs that wait, those of a higher priority are begun first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
 }
 
 /// A request that decodes but cannot be served.
@@ -60,6 +74,12 @@ pub enum RequestError {
         value: u64,
         /// Its range.
         expected: String,
+    },
+    /// The client's name is too long.
+    #[error("client is {bytes} bytes long: expected at most {MAX_CLIENT}")]
+    Client {
+        /// Its length.
+        bytes: usize,
     },
     /// The input names an object of another kind.
     #[error("input {key} is not an input object: expected input/<digest>")]
@@ -87,6 +107,15 @@ impl JobRequest {
         }
         if self.params.timeout_seconds == Some(0) {
             return out_of_range("params.timeout_seconds", 0, "at least 1".to_owned());
+        }
+        if let Some(priority) = self.params.priority
+            && !(MIN_PRIORITY..=MAX_PRIORITY).contains(&priority)
+        {
+            let expected = format!("{MIN_PRIORITY} (last) to {MAX_PRIORITY} (first)");
+            return out_of_range("params.priority", priority.into(), expected);
+        }
+        if self.client.len() > MAX_CLIENT {
+            return Err(RequestError::Client { bytes: self.client.len() });
         }
         match &self.input {
             Some(input) if input.key.scope != ObjectScope::Input => Err(RequestError::Input { key: input.key.to_string() }),

@@ -36,7 +36,7 @@ fn events_cross_with_their_bytes() {
         },
     };
     assert_eq!(decode::<Event>(&encode(&event).unwrap()).unwrap(), event);
-    let empty = Event { body: EventBody::Accepted {}, ..event };
+    let empty = Event { body: EventBody::Admitted {}, ..event };
     assert_eq!(decode::<Event>(&encode(&empty).unwrap()).unwrap(), empty);
 }
 
@@ -65,6 +65,29 @@ fn errors_say_what_is_allowed() {
     request.params.log_segment_steps = Some(40);
     let error = request.validate().unwrap_err().to_string();
     assert!(error.contains("log_segment_steps") && error.contains("10 to 21"), "{error}");
+    request.params = JobParams { priority: Some(10), ..JobParams::default() };
+    let error = request.validate().unwrap_err().to_string();
+    assert!(error.contains("params.priority is 10: expected 0 (last) to 9 (first)"), "{error}");
+    request.params.priority = Some(MAX_PRIORITY);
+    request.client = "x".repeat(MAX_CLIENT + 1);
+    let error = request.validate().unwrap_err().to_string();
+    assert!(error.contains("client is 65 bytes long: expected at most 64"), "{error}");
+    request.client.pop();
+    assert_eq!(request.validate(), Ok(()));
+}
+
+#[test]
+fn what_was_written_before_jobs_had_a_priority_is_read() {
+    #[derive(serde::Serialize)]
+    struct Accepted {
+        accepted: std::collections::BTreeMap<String, u32>,
+    }
+    let before = rmp_serde::to_vec_named(&Accepted { accepted: [].into() }).unwrap();
+    assert_eq!(rmp_serde::from_slice::<EventBody>(&before).unwrap(), EventBody::Accepted { position: None });
+    let timings: Timings = serde_json::from_str(r#"{"accepted_ms":5}"#).unwrap();
+    assert_eq!((timings.accepted_ms, timings.admitted_ms), (5, 0));
+    // And a release that knows no priorities reads a request that names none.
+    assert!(!encode_json(&request()).unwrap().windows(8).any(|bytes| bytes == b"priority"));
 }
 
 #[test]

@@ -8,6 +8,12 @@ use zisk_common::subjects::StreamKind;
 
 use super::records::Records;
 
+/// Of a job whose turn never came there is nothing but, perhaps, its cancellation.
+pub(super) async fn clean_up_unbegun(bus: &Bus, job: JobId) -> anyhow::Result<()> {
+    bus.purge(StreamKind::Broadcast, &bus.prefix().cancel(job)).await?;
+    Ok(())
+}
+
 /// Purges the job's subjects and deletes its segments, nodes and segment records. Can be run again after any failure.
 pub(super) async fn clean_up(bus: &Bus, records: &Records, objects: &Objects, job: JobId) -> anyhow::Result<()> {
     let prefix = bus.prefix();

@@ -16,6 +16,7 @@ mod records;
 mod reports;
 mod requests;
 mod ticks;
+mod turns;
 mod upkeep;
 mod workers;
 
@@ -24,14 +25,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use zisk_common::buckets::BucketError;
 use zisk_common::bus::{Bus, BusError};
 use zisk_common::election::Tenure;
 use zisk_common::follow::Broadcast;
-use zisk_common::ids::JobId;
+use zisk_common::ids::{JobId, ProgramId};
 use zisk_common::messages::{JobRecord, JobState, unix_ms};
 use zisk_common::objects::Objects;
 use zisk_common::subjects::ConsumerKind;
@@ -39,7 +40,8 @@ use zisk_common::subjects::ConsumerKind;
 use self::leases::Leases;
 use self::outbox::Outbox;
 use self::records::{Records, StoredJob};
-use crate::job::{Defaults, Input, Protocol, Verdict, apply, outstanding};
+use self::turns::Order;
+use crate::job::{Defaults, Input, Limits, Protocol, Queue, Verdict, apply, outstanding};
 use crate::metric_definitions::COMMIT_CONFLICTS;
 
 /// Reports applied together: enough to share a commit, few enough to be done well within `ack_wait`.
@@ -60,6 +62,15 @@ pub struct Coordinator {
     objects: Objects,
     protocol: Arc<dyn Protocol>,
     defaults: Defaults,
+    limits: Limits,
+    /// Who waits and who runs, as last committed, those dropped from memory included.
+    queue: Queue,
+    order: Order,
+    /// The compute units of the present workers.
+    units: watch::Receiver<u32>,
+    units_seen: watch::Sender<u32>,
+    /// Sizes of programs that were asked for.
+    program_bytes: HashMap<ProgramId, u64>,
     /// The jobs under way, as last committed.
     jobs: HashMap<JobId, ActiveJob>,
     /// Jobs that a failure dropped from memory, to be read back.
@@ -88,16 +99,24 @@ impl Coordinator {
         objects: Objects,
         protocol: Arc<dyn Protocol>,
         defaults: Defaults,
+        limits: Limits,
     ) -> Result<Self, BusError> {
+        let (units_seen, units) = watch::channel(0);
         let (cleaned, cleaned_receiver) = mpsc::unbounded_channel();
         Ok(Self {
             records: Records::open(&bus).await?,
+            order: Order::open(&bus).await?,
             outbox: Outbox::new(bus.clone(), protocol.version(), tenure.clone()),
             bus,
             tenure,
             objects,
             protocol,
             defaults,
+            limits,
+            queue: Queue::default(),
+            units,
+            units_seen,
+            program_bytes: HashMap::new(),
             jobs: HashMap::new(),
             dropped: HashSet::new(),
             leases: Leases::default(),
@@ -110,7 +129,7 @@ impl Coordinator {
     /// Works until `stop`, then finishes what is in hand and gives back what was pulled but not begun.
     pub async fn run(mut self, stop: CancellationToken) {
         let side_tasks = [
-            tokio::spawn(workers::follow(self.bus.clone(), self.protocol.version(), stop.clone())),
+            tokio::spawn(workers::follow(self.bus.clone(), self.protocol.version(), self.units_seen.clone(), stop.clone())),
             tokio::spawn(gauges::follow_queues(self.bus.clone(), stop.clone())),
             tokio::spawn(upkeep::follow(self.bus.clone(), self.objects.clone(), self.records.clone(), stop.clone())),
         ];
@@ -138,6 +157,8 @@ impl Coordinator {
                 Some(batch) = reports.recv() => self.take_reports(batch).await,
                 Some(batch) = requests.recv() => self.take_requests(batch).await,
             }
+            // Whatever it was: a job may have ended, and the next need not wait for a tick.
+            self.admit().await;
         }
         for puller in pullers {
             // It ends by itself; a panic in it is logged by the runtime.
@@ -156,22 +177,34 @@ impl Coordinator {
         }
         // What it knew of jobs is another's to show.
         gauges::show_active(std::iter::empty());
+        turns::show(&Queue::default());
         self.bus.flush().await;
     }
 
     /// Reads back the jobs that have not ended and puts on the bus what a coordinator before us may have owed.
     async fn resume(&mut self) {
-        let jobs = loop {
-            match self.records.unfinished().await {
-                Ok(jobs) => break jobs,
+        let records = loop {
+            match self.records.all().await {
+                Ok(records) => break records,
                 Err(error) => tracing::warn!(%error, "job records cannot be read yet; trying again"),
             }
             tokio::time::sleep(TICK).await;
         };
-        if !jobs.is_empty() {
-            tracing::info!(jobs = jobs.len(), "resuming unfinished jobs");
+        // Those that have ended say when their clients were last served, where these have others.
+        let (ended, unfinished): (Vec<_>, Vec<_>) = records.into_iter().partition(|stored| stored.record.state.is_terminal());
+        unfinished.iter().chain(&ended).for_each(|stored| self.queue.note(&stored.record));
+        let owing: Vec<StoredJob> =
+            unfinished.into_iter().chain(ended.into_iter().filter(|stored| !stored.record.cleaned)).collect();
+        if !owing.is_empty() {
+            tracing::info!(jobs = owing.len(), waiting = self.queue.waiting(), "resuming unfinished jobs");
         }
-        for job in jobs {
+        for stored in owing {
+            if stored.record.is_waiting() {
+                // It has nothing but its record, and owes nothing.
+                self.keep(stored);
+                continue;
+            }
+            let job = stored.record.job;
             // What fails here is tried again with the next tick.
             if let Err(error) = self.apply(job, Vec::new()).await {
                 tracing::error!(%job, %error, "job not resumed");
@@ -182,7 +215,8 @@ impl Coordinator {
     /// Somebody else's cancellation counts as a request; our own find their job ended.
     async fn broadcast(&mut self, broadcast: Broadcast) {
         let Broadcast::Cancel(cancel) = broadcast else { return };
-        if self.jobs.contains_key(&cancel.job)
+        // Of a job that is not known yet it is read when its request comes.
+        if (self.jobs.contains_key(&cancel.job) || self.dropped.contains(&cancel.job))
             && let Err(error) = self.apply(cancel.job, vec![Input::Cancel { message: cancel.message }]).await
         {
             tracing::error!(job = %cancel.job, %error, "cancellation not committed");
@@ -238,7 +272,12 @@ impl Coordinator {
         }
         let Some(mut stored) = self.records.load(id).await? else { return Ok(None) };
         if !stored.record.cleaned {
-            self.step(&mut stored, vec![Input::Resumed]).await?;
+            let mut inputs = vec![Input::Resumed];
+            // Broadcasts are followed for jobs in memory: one that came meanwhile was missed.
+            if !stored.record.state.is_terminal() {
+                inputs.extend(self.cancellation(id).await?);
+            }
+            self.step(&mut stored, inputs).await?;
             let owed = outstanding(&stored.record, unix_ms());
             self.outbox.send_missing(&stored.record, owed).await?;
         }
@@ -248,14 +287,19 @@ impl Coordinator {
     /// Keeps the job for its next input; has it cleaned up, or forgets it, when it has ended.
     fn keep(&mut self, stored: StoredJob) {
         let (id, record) = (stored.record.job, &stored.record);
+        self.queue.note(record);
         if record.cleaned {
             return;
         }
         if record.state.is_terminal() && self.cleaning.insert(id) {
             let (bus, records, objects, cleaned) =
                 (self.bus.clone(), self.records.clone(), self.objects.clone(), self.cleaned.clone());
+            let begun = record.timings.admitted_ms != 0;
             tokio::spawn(async move {
-                let done = cleanup::clean_up(&bus, &records, &objects, id).await;
+                let done = match begun {
+                    true => cleanup::clean_up(&bus, &records, &objects, id).await,
+                    false => cleanup::clean_up_unbegun(&bus, id).await,
+                };
                 if let Err(error) = &done {
                     tracing::warn!(job = %id, error = format!("{error:#}"), "clean-up failed; trying again later");
                 }

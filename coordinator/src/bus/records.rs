@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use futures::{StreamExt, TryStreamExt, stream};
-use zisk_common::buckets::{Bucket, BucketError};
+use zisk_common::buckets::{Bucket, BucketError, Entry};
 use zisk_common::bus::{Bus, BusError};
 use zisk_common::ids::JobId;
 use zisk_common::messages::{JobRecord, SegmentRecord};
@@ -106,26 +106,26 @@ impl Records {
         Ok(())
     }
 
-    /// The jobs that have not ended, or are not cleaned up.
+    /// All jobs' own records, without their segments, the oldest first.
     ///
     /// # Errors
     /// [`BucketError`], never a conflict.
-    pub async fn unfinished(&self) -> Result<Vec<JobId>, BucketError> {
+    pub async fn all(&self) -> Result<Vec<StoredJob>, BucketError> {
         let keys = self.jobs.keys().await?;
-        let mut jobs: Vec<(u64, JobId)> = stream::iter(keys)
+        let mut jobs: Vec<StoredJob> = stream::iter(keys)
             .map(|key| {
                 let records = self.clone();
-                async move { records.if_unfinished(key).await }
+                async move { records.readable(key).await }
             })
             .buffer_unordered(CONCURRENCY)
             .try_filter_map(|job| async move { Ok(job) })
             .try_collect()
             .await?;
-        jobs.sort_unstable();
-        Ok(jobs.into_iter().map(|(_, job)| job).collect())
+        jobs.sort_by_key(|stored| (stored.record.timings.accepted_ms, stored.record.job));
+        Ok(jobs)
     }
 
-    async fn if_unfinished(&self, key: String) -> Result<Option<(u64, JobId)>, BucketError> {
+    async fn readable(&self, key: String) -> Result<Option<StoredJob>, BucketError> {
         let entry = match self.jobs.get(&key).await {
             Err(BucketError::Codec(error)) => {
                 tracing::error!(key, %error, "job record cannot be read; the job is left alone");
@@ -133,7 +133,12 @@ impl Records {
             }
             other => other?,
         };
-        Ok(entry.map(|entry| entry.value).filter(|record| !record.cleaned).map(|record| (record.timings.accepted_ms, record.job)))
+        let stored = |entry: Entry<JobRecord>| StoredJob {
+            record: entry.value,
+            revision: entry.revision,
+            segment_revisions: Vec::new(),
+        };
+        Ok(entry.map(stored))
     }
 
     /// Removes the job's segment records, without leaving markers behind.

@@ -3,7 +3,7 @@
 use metrics::counter;
 use zisk_common::buckets::BucketError;
 use zisk_common::ids::JobId;
-use zisk_common::messages::{Event, EventBody, Failure, FailureKind, JobRequest, Progress, Version, unix_ms};
+use zisk_common::messages::{Event, EventBody, Failure, FailureKind, JobRequest, ObjectKey, Progress, Version, unix_ms};
 use zisk_common::pull::Delivery;
 use zisk_common::subjects::{RequestKind, StreamKind};
 
@@ -11,8 +11,11 @@ use super::intake::{self, Request};
 use super::outbox::still_leading;
 use super::reports::give_back;
 use super::{Coordinator, gauges};
-use crate::job::accept;
-use crate::metric_definitions::REQUESTS_REFUSED;
+use crate::job::{Input, accept, accepted, refuse};
+use crate::metric_definitions::{JOBS_REFUSED, REQUESTS_REFUSED};
+
+/// Programs whose size is remembered.
+const PROGRAMS: usize = 10_000;
 
 impl Coordinator {
     pub(super) async fn take_requests(&mut self, batch: Vec<Delivery>) {
@@ -20,7 +23,7 @@ impl Coordinator {
             let outcome = match intake::request(&delivery) {
                 Request::Valid(goal, request) => self.accept(goal, request).await,
                 Request::Unreadable { job, reason } => {
-                    if let Err(error) = self.refuse(&delivery, job, reason).await {
+                    if let Err(error) = self.set_aside(&delivery, job, reason).await {
                         tracing::error!(%error, "unreadable request not set aside; it comes again");
                     }
                     continue;
@@ -44,29 +47,87 @@ impl Coordinator {
     async fn accept(&mut self, goal: RequestKind, request: JobRequest) -> Result<(), BucketError> {
         still_leading(&self.tenure, "accepting a job")?;
         let job = request.job;
-        let (record, commands) = accept(goal, request, &self.defaults, unix_ms());
+        let bytes = self.bytes_of(&request).await;
+        let mut record = accept(goal, request, bytes, &self.defaults, unix_ms());
+        let running = self.running_limit();
+        let full = if record.state.is_terminal() { None } else { self.queue.admits(bytes, &self.limits, running).err() };
+        if let Some(full) = full {
+            record = refuse(record, Failure::new(FailureKind::Busy, full.to_string()));
+        }
         let stored = match self.records.create(record).await {
             Ok(stored) => stored,
             // Delivered before: whatever it owes is put on the bus by reading it.
-            Err(error) if error.is_conflict() => return self.apply(job, Vec::new()).await.map(drop),
+            Err(error) if error.is_conflict() => {
+                let inputs = self.cancellation(job).await?;
+                return self.apply(job, inputs.into_iter().collect()).await.map(drop);
+            }
             Err(error) => return Err(error),
         };
         let record = &stored.record;
         if let Some(failure) = &record.failure {
             counter!(REQUESTS_REFUSED, "kind" => goal.as_str()).increment(1);
+            if let Some(full) = full {
+                counter!(JOBS_REFUSED, "limit" => full.limit()).increment(1);
+            }
             gauges::count_ended(record);
             tracing::warn!(%job, %goal, %failure, "request refused");
-        } else {
-            let (program, client) = (record.request.program, &record.request.client);
-            tracing::info!(%job, %goal, %program, client, "job accepted");
+            self.outbox.send(&accepted(record, None)).await?;
+            self.keep(stored);
+            return Ok(());
         }
-        self.outbox.send(&commands).await?;
+        self.queue.note(record);
+        let position = self.position_of(job, running);
+        let (program, client) = (record.request.program, &record.request.client);
+        tracing::info!(%job, %goal, %program, client, priority = record.priority(), position, "job accepted");
+        self.outbox.send(&accepted(record, position)).await?;
         self.keep(stored);
+        // Only now: what is broadcast from here on finds the job.
+        if let Some(cancel) = self.cancellation(job).await? {
+            self.apply(job, vec![cancel]).await?;
+        }
+        self.admit().await;
         Ok(())
     }
 
+    /// The job's place among those that wait, unless its turn is now.
+    fn position_of(&self, job: JobId, running: usize) -> Option<u32> {
+        let place = self.queue.order().iter().position(|waiting| *waiting == job)?;
+        let place = (place + 1).checked_sub(self.queue.room(running)).filter(|place| *place > 0)?;
+        u32::try_from(place).ok()
+    }
+
+    /// The cancellation that somebody broadcast before the job was in memory.
+    pub(super) async fn cancellation(&self, job: JobId) -> Result<Option<Input>, BucketError> {
+        let cancel = self.bus.cancellation(job).await?;
+        Ok(cancel.map(|cancel| Input::Cancel { message: cancel.message }))
+    }
+
+    /// The bytes of program and input. The input's size is its client's word: a wrong one makes the limit less exact, no more.
+    async fn bytes_of(&mut self, request: &JobRequest) -> u64 {
+        let input = request.input.map_or(0, |input| input.size);
+        let program = match self.program_bytes.get(&request.program) {
+            Some(bytes) => *bytes,
+            None => match self.objects.head(ObjectKey::program(request.program)).await {
+                Ok(Some(object)) => {
+                    if self.program_bytes.len() >= PROGRAMS {
+                        self.program_bytes.clear();
+                    }
+                    self.program_bytes.insert(request.program, object.size);
+                    object.size
+                }
+                // A worker will say what is wrong with it.
+                Ok(None) => 0,
+                Err(error) => {
+                    tracing::debug!(program = %request.program, %error, "size of the program not read");
+                    0
+                }
+            },
+        };
+        program.saturating_add(input)
+    }
+
     /// Answers a request that cannot be read, and sets it aside. There is no record of such a job, only its terminal event.
-    async fn refuse(&self, delivery: &Delivery, job: Option<JobId>, reason: String) -> Result<(), BucketError> {
+    async fn set_aside(&self, delivery: &Delivery, job: Option<JobId>, reason: String) -> Result<(), BucketError> {
         counter!(REQUESTS_REFUSED, "kind" => "unreadable").increment(1);
         tracing::warn!(?job, reason, "unreadable request refused and set aside: see `zisk dead list`");
         if let Some(job) = job

@@ -16,6 +16,7 @@ const STILL: Duration = Duration::from_secs(30);
 impl Coordinator {
     pub(super) async fn tick(&mut self) {
         gauges::show_active(self.jobs.values().map(|active| &active.stored.record));
+        self.show_queue().await;
         for job in self.dropped.clone() {
             self.apply_on_tick(job, Vec::new()).await;
         }
@@ -33,7 +34,8 @@ impl Coordinator {
             }
             self.apply_on_tick(job, vec![news]).await;
         }
-        for job in self.jobs_where(|active| active.touched.elapsed() >= STILL) {
+        // What waits has nothing on the bus.
+        for job in self.jobs_where(|active| active.touched.elapsed() >= STILL && !active.stored.record.is_waiting()) {
             self.compare_with_bus(job).await;
         }
     }

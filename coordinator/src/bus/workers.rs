@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use metrics::gauge;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zisk_common::bus::Bus;
 use zisk_common::ids::WorkerId;
@@ -14,8 +15,8 @@ use crate::metric_definitions::{COMPUTE_UNITS, WORKERS_CONNECTED};
 /// Expired entries vanish without a message, so the bucket is read, not watched.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Logs workers that come and go, and counts them, until `stop`. Those whose prover is not of version `prover` get no work.
-pub async fn follow(bus: Bus, prover: &'static str, stop: CancellationToken) {
+/// Logs workers that come and go, and counts them and their units, until `stop`. Those whose prover is not of version `prover` get no work.
+pub async fn follow(bus: Bus, prover: &'static str, units: watch::Sender<u32>, stop: CancellationToken) {
     let mut known = HashMap::new();
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -28,7 +29,7 @@ pub async fn follow(bus: Bus, prover: &'static str, stop: CancellationToken) {
         match entries.await {
             Ok(entries) => {
                 let present = entries.into_iter().map(|(_, entry)| (entry.value.worker, entry.value));
-                compare(&mut known, present.collect(), prover);
+                units.send_replace(compare(&mut known, present.collect(), prover));
             }
             Err(error) => tracing::debug!(%error, "workers not read"),
         }
@@ -40,7 +41,8 @@ fn fits(worker: &WorkerPresence, prover: &str) -> bool {
     worker.versions.backend == prover
 }
 
-fn compare(known: &mut HashMap<WorkerId, WorkerPresence>, present: HashMap<WorkerId, WorkerPresence>, prover: &str) {
+/// Returns the compute units that get work.
+fn compare(known: &mut HashMap<WorkerId, WorkerPresence>, present: HashMap<WorkerId, WorkerPresence>, prover: &str) -> u32 {
     for (id, worker) in &present {
         if !known.contains_key(id) {
             let (host, backend) = (&worker.host, &worker.versions.backend);
@@ -62,4 +64,5 @@ fn compare(known: &mut HashMap<WorkerId, WorkerPresence>, present: HashMap<Worke
     gauge!(WORKERS_CONNECTED).set(u32::try_from(present.len()).unwrap_or(u32::MAX));
     gauge!(COMPUTE_UNITS).set(units);
     *known = present;
+    units
 }

@@ -5,7 +5,7 @@ use zisk_common::messages::{
 };
 use zisk_common::subjects::RequestKind;
 
-use super::command::{Command, event, outstanding, plan};
+use super::command::{Command, event, outstanding};
 
 /// What a request that leaves a parameter open gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,34 +24,40 @@ impl Defaults {
             log_segment_steps: params.log_segment_steps.or(Some(self.log_segment_steps)),
             max_steps: params.max_steps.or(Some(self.max_steps)),
             timeout_seconds: params.timeout_seconds.or(Some(self.timeout_seconds)),
+            priority: params.priority,
         }
     }
 }
 
-/// The record of a new job and what to do about it. A request out of range makes a job that has failed already: the
-/// client that watches it sees why.
-pub fn accept(goal: RequestKind, mut request: JobRequest, defaults: &Defaults, at_ms: u64) -> (JobRecord, Vec<Command>) {
+/// The record of a new job, whose program and input have so many bytes. A request out of range makes a job that has failed
+/// already: the client that watches it sees why.
+pub fn accept(goal: RequestKind, mut request: JobRequest, bytes: u64, defaults: &Defaults, at_ms: u64) -> JobRecord {
     if let Err(error) = request.validate() {
         let failure = Failure::new(FailureKind::Input, format!("request refused: {error}"));
-        return refuse(goal, request, failure, at_ms);
+        return refuse(first_record(goal, request, bytes, at_ms), failure);
     }
     request.params = defaults.fill(&request.params);
-    let record = first_record(goal, request, at_ms);
-    let commands = vec![Command::Publish(event(&record, at_ms, EventBody::Accepted {})), Command::Assign(plan(&record))];
-    (record, commands)
+    first_record(goal, request, bytes, at_ms)
 }
 
-/// The record of a job that is refused, and its terminal event.
-pub fn refuse(goal: RequestKind, request: JobRequest, failure: Failure, at_ms: u64) -> (JobRecord, Vec<Command>) {
-    let mut record = first_record(goal, request, at_ms);
+/// The record of a job that is refused.
+pub fn refuse(mut record: JobRecord, failure: Failure) -> JobRecord {
     record.state = JobState::Failed;
     record.failure = Some(failure);
-    record.timings.ended_ms = at_ms;
-    let commands = outstanding(&record, at_ms);
-    (record, commands)
+    record.timings.ended_ms = record.timings.accepted_ms;
+    record
 }
 
-fn first_record(goal: RequestKind, request: JobRequest, at_ms: u64) -> JobRecord {
+/// What to do once a new job's record is there; `position` is its place among those that wait.
+pub fn accepted(record: &JobRecord, position: Option<u32>) -> Vec<Command> {
+    let at_ms = record.timings.accepted_ms;
+    if record.state.is_terminal() {
+        return outstanding(record, at_ms);
+    }
+    vec![Command::Publish(event(record, at_ms, EventBody::Accepted { position }))]
+}
+
+fn first_record(goal: RequestKind, request: JobRequest, bytes: u64, at_ms: u64) -> JobRecord {
     JobRecord {
         v: Version::default(),
         job: request.job,
@@ -74,6 +80,7 @@ fn first_record(goal: RequestKind, request: JobRequest, at_ms: u64) -> JobRecord
         failure: None,
         timings: Timings { accepted_ms: at_ms, ..Timings::default() },
         late_reports: 0,
+        bytes,
         cleaned: false,
     }
 }

@@ -96,6 +96,9 @@ pub fn outstanding(record: &JobRecord, at_ms: u64) -> Vec<Command> {
     if record.state.is_terminal() {
         return if record.cleaned { Vec::new() } else { terminal(record) };
     }
+    if record.is_waiting() {
+        return Vec::new();
+    }
     let mut commands = Vec::new();
     let plan_owed = match record.goal {
         RequestKind::Setup => record.keys.is_none(),
@@ -119,12 +122,15 @@ pub fn outstanding(record: &JobRecord, at_ms: u64) -> Vec<Command> {
 pub(super) fn terminal(record: &JobRecord) -> Vec<Command> {
     let mut commands = Vec::new();
     if let Some(failure) = &record.failure {
-        commands.push(Command::Cancel(Cancel {
-            v: Version::default(),
-            job: record.job,
-            kind: failure.kind,
-            message: failure.message.clone(),
-        }));
+        // Of a job whose turn never came no worker has heard.
+        if record.timings.admitted_ms != 0 {
+            commands.push(Command::Cancel(Cancel {
+                v: Version::default(),
+                job: record.job,
+                kind: failure.kind,
+                message: failure.message.clone(),
+            }));
+        }
         commands.extend(dead_letter(record, failure).map(Command::Dead));
     }
     commands.extend(terminal_body(record).map(|body| Command::Publish(event(record, record.timings.ended_ms, body))));

@@ -42,7 +42,15 @@ pub fn keys() -> ProgramKeys {
 }
 
 impl World {
+    /// A job whose turn it is.
     pub fn new(goal: RequestKind) -> Self {
+        let mut world = Self::waiting(goal);
+        world.apply(Input::Admitted);
+        world
+    }
+
+    /// A job that waits.
+    pub fn waiting(goal: RequestKind) -> Self {
         let request = JobRequest {
             v: Version::default(),
             job: JobId::random(),
@@ -51,7 +59,8 @@ impl World {
             params: JobParams::default(),
             client: String::new(),
         };
-        let (record, commands) = accept(goal, request, &DEFAULTS, 1_000);
+        let record = accept(goal, request, 10, &DEFAULTS, 1_000);
+        let commands = accepted(&record, Some(1));
         Self { record, commands, worker: WorkerId::random(), at_ms: 2_000 }
     }
 

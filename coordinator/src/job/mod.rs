@@ -8,12 +8,14 @@ mod accept;
 mod command;
 mod failure;
 mod protocol;
+mod queue;
 mod report;
 mod transition;
 
-pub use accept::{Defaults, accept, refuse};
+pub use accept::{Defaults, accept, accepted, refuse};
 pub use command::{Command, outstanding};
 pub use protocol::{Protocol, ZiskProtocol};
+pub use queue::{Full, Limits, Queue};
 pub use transition::{Input, Transition, Verdict, apply, deadline_ms};
 
 /// Failed attempts of one unit of work after which the job fails.

@@ -39,6 +39,7 @@ fn input(world: &World, choice: u8, n: u32, epoch: u64) -> Input {
         23 => return Input::Tick,
         24 => return Input::Cleaned,
         25 => failed(FailureKind::Execution, Phase::Executed, None),
+        26 => return Input::Admitted,
         _ => {
             return Input::Cancel { message: "by its client".to_owned() };
         }
@@ -72,7 +73,7 @@ proptest! {
         if rude == 0 {
             inputs.push(input(&world, 25, 0, 1));
         } else if rude == 1 {
-            inputs.push(input(&world, 26, 0, 1));
+            inputs.push(input(&world, 27, 0, 1));
         }
         // Whatever happened before: the cluster delivers the rest, and the job ends.
         inputs.extend(world.honest_run(3, 99));
@@ -94,9 +95,10 @@ proptest! {
     }
 
     #[test]
-    fn a_restart_anywhere_changes_nothing(choices in prop::collection::vec((0u8..27, 0u32..4, 1u64..6), 0..120)) {
-        let mut world = World::new(RequestKind::Prove);
+    fn a_restart_anywhere_changes_nothing(choices in prop::collection::vec((0u8..28, 0u32..4, 1u64..6), 0..120)) {
+        let mut world = World::waiting(RequestKind::Prove);
         let mut other = World { record: world.record.clone(), commands: world.commands.clone(), ..World::new(RequestKind::Prove) };
+        other.at_ms = world.at_ms;
         other.worker = world.worker;
         for (choice, n, epoch) in choices {
             let next = input(&world, choice, n, epoch);

@@ -35,6 +35,10 @@ impl Step<'_> {
     /// The first report that counts shows that a worker runs the program.
     fn started(&mut self) {
         self.record.timings.started_ms = self.at_ms;
+        if self.record.timings.admitted_ms == 0 {
+            // Begun by a release that knew no turns.
+            self.record.timings.admitted_ms = self.at_ms;
+        }
         if self.record.state == JobState::Queued {
             self.record.state = JobState::Executing;
         }

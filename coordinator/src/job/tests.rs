@@ -34,7 +34,7 @@ fn proving(segments: u32) -> World {
 #[test]
 fn an_honest_run_completes() {
     let mut world = World::new(RequestKind::Prove);
-    assert_eq!(events(&world.commands), [EventKind::Accepted]);
+    assert_eq!(events(&world.commands), [EventKind::Admitted]);
     assert_eq!(assigned(&world.commands), [("plan".to_owned(), 0, 1)]);
     let mut seen = Vec::new();
     let mut segments = Vec::new();
@@ -85,10 +85,35 @@ fn a_guest_that_exits_with_an_error_is_not_proven() {
 fn requests_out_of_range_fail_at_once_and_say_why() {
     let mut request = World::new(RequestKind::Prove).record.request;
     request.params.log_segment_steps = Some(99);
-    let (record, commands) = accept(RequestKind::Prove, request, &DEFAULTS, 5);
+    let record = accept(RequestKind::Prove, request, 0, &DEFAULTS, 5);
     assert_eq!(record.state, JobState::Failed);
+    // No worker has heard of it.
+    assert!(!accepted(&record, None).iter().any(|command| matches!(command, Command::Cancel(_))));
+    assert_eq!(events(&accepted(&record, None)), [EventKind::Failed]);
     assert!(record.failure.unwrap().message.contains("log_segment_steps"));
-    assert_eq!(events(&commands), [EventKind::Failed]);
+}
+
+#[test]
+fn a_job_that_waits_owes_nothing_until_its_turn_comes() {
+    let mut world = World::waiting(RequestKind::Prove);
+    assert_eq!(events(&world.commands), [EventKind::Accepted]);
+    assert_eq!(outstanding(&world.record, 0), []);
+    assert_eq!(world.apply(Input::Admitted), Verdict::Applied);
+    assert_eq!(assigned(&world.commands), [("plan".to_owned(), 0, 1)]);
+    assert_eq!(assigned(&outstanding(&world.record, 0)), [("plan".to_owned(), 0, 1)]);
+    assert_eq!(world.apply(Input::Admitted), Verdict::Idle);
+
+    let mut world = World::waiting(RequestKind::Prove);
+    world.at_ms = 1_000 + 100_000;
+    assert_eq!(world.apply(Input::Tick), Verdict::Applied);
+    let failure = world.record.failure.clone().unwrap();
+    assert_eq!(failure.kind, FailureKind::Timeout);
+    assert!(failure.message.contains("not begun within its 100 s"), "{failure}");
+    assert_eq!(world.apply(Input::Admitted), Verdict::Idle, "its turn comes too late");
+
+    let mut world = World::waiting(RequestKind::Prove);
+    world.apply(Input::Cancel { message: "by its client".to_owned() });
+    assert_eq!((world.record.state, events(&world.commands)), (JobState::Cancelled, vec![EventKind::Cancelled]));
 }
 
 #[test]

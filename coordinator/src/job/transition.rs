@@ -11,6 +11,8 @@ use super::protocol::Protocol;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant, reason = "nearly all inputs are reports")]
 pub enum Input {
+    /// It is the job's turn.
+    Admitted,
     /// A worker's report.
     Report(Report),
     /// A worker holds the job's aggregator lease.
@@ -113,6 +115,7 @@ impl Step<'_> {
 
     fn while_active(&mut self, input: Input) -> Verdict {
         let verdict = match input {
+            Input::Admitted if self.record.is_waiting() => self.admitted(),
             Input::Report(report) => self.report(report),
             // As the bucket says, also when it is smaller: a bucket that was deleted and made again counts from the start.
             Input::Elected { epoch, .. } if epoch != self.record.epoch => {
@@ -126,12 +129,19 @@ impl Step<'_> {
             }
             Input::Tick => self.tick(),
             Input::Resumed => self.recount(),
-            Input::Elected { .. } | Input::LeaseLost | Input::Cleaned => Verdict::Idle,
+            Input::Admitted | Input::Elected { .. } | Input::LeaseLost | Input::Cleaned => Verdict::Idle,
         };
         if verdict == Verdict::Applied {
             self.advance();
         }
         verdict
+    }
+
+    fn admitted(&mut self) -> Verdict {
+        self.record.timings.admitted_ms = self.at_ms;
+        self.publish(EventBody::Admitted {});
+        self.commands.push(Command::Assign(command::plan(self.record)));
+        Verdict::Applied
     }
 
     fn recount(&mut self) -> Verdict {
@@ -153,9 +163,13 @@ impl Step<'_> {
         let Some(seconds) = self.record.request.params.timeout_seconds else {
             return Verdict::Idle;
         };
-        let deadline = self.record.timings.accepted_ms.saturating_add(seconds.saturating_mul(1000));
-        if self.at_ms < deadline {
+        if deadline_ms(self.record).is_none_or(|deadline| self.at_ms < deadline) {
             return Verdict::Idle;
+        }
+        if self.record.is_waiting() {
+            let message = format!("not begun within its {seconds} s: it waited for its turn in the queue");
+            self.fail(Failure::new(FailureKind::Timeout, message));
+            return Verdict::Applied;
         }
         let progress = self.record.progress;
         let segments = progress.segments.map_or_else(|| "?".to_owned(), |n| n.to_string());

@@ -387,6 +387,7 @@ fn record(goal: RequestKind, request: JobRequest) -> JobRecord {
         failure: None,
         timings: Timings::default(),
         late_reports: 0,
+        bytes: 0,
         cleaned: false,
     }
 }

@@ -70,10 +70,10 @@ impl Cluster {
         Self { steps: Steps::new(goal, defect), goal, segments, moves: Vec::new() }
     }
 
-    /// The states in which a request was just accepted: with and without what follows from it.
+    /// The states in which a request was just accepted: in memory, and before a coordinator that died.
     pub fn first(&mut self, faults: u8) -> Vec<State> {
         let request = self.steps.world.record.request.clone();
-        let (record, commands) = accept(self.goal, request, &DEFAULTS, 1_000);
+        let record = accept(self.goal, request, 10, &DEFAULTS, 1_000);
         let record = self.steps.number_record(record);
         let empty = State {
             record,
@@ -90,9 +90,7 @@ impl Cluster {
             epoch: 0,
             faults,
         };
-        let mut accepted = State { up: true, ..empty };
-        self.run(&mut accepted, &commands, false);
-        vec![empty, accepted]
+        vec![empty, State { up: true, ..empty }]
     }
 
     /// Whether the job is over and nothing is left of it.
@@ -276,6 +274,9 @@ impl Cluster {
 
     fn coordinate(&mut self, state: &State) -> Result<(), String> {
         self.fault("the coordinator dies", 0, State { up: false, ..*state });
+        if self.steps.record(state.record).is_waiting() {
+            self.take(state, News::Admitted, Kind::Progress, "is admitted")?;
+        }
         let waiting: Vec<u8> = bits(state.reports).collect();
         for &number in &waiting {
             self.take(state, News::Report(number), Kind::Progress, "takes report")?;

@@ -45,7 +45,19 @@ fn is_segment(command: &Command) -> bool {
 }
 
 /// Defects, each with the rule that shows it.
-const DEFECTS: [(Defect, &str); 8] = [
+const DEFECTS: [(Defect, &str); 10] = [
+    (
+        Defect {
+            in_step: |_, input, after, _| {
+                if *input == Input::Admitted {
+                    after.timings.admitted_ms = 0;
+                }
+            },
+            ..SOUND
+        },
+        "no work for a job whose turn has not come",
+    ),
+    (Defect { forgets: |command| matches!(command, Command::Assign(Assignment::Plan(_))), ..SOUND }, "would not know that it owes"),
     (
         Defect { in_step: |_, _, _, commands| commands.retain(|command| !is_segment(command)), ..SOUND },
         "only a look at jobs in which nothing moves gets it on",

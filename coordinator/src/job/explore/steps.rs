@@ -18,6 +18,7 @@ const TOO_LATE_MS: u64 = 1_000_000;
 /// An input, with reports and epochs by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum News {
+    Admitted,
     Report(u8),
     Elected(u8),
     LeaseLost,
@@ -139,6 +140,7 @@ impl Steps {
 
     fn input(&self, news: News) -> (Input, u64) {
         let input = match news {
+            News::Admitted => Input::Admitted,
             News::Report(number) => Input::Report(self.report(number).clone()),
             News::Elected(epoch) => Input::Elected { worker: self.world.worker, epoch: epoch.into() },
             News::LeaseLost => Input::LeaseLost,
@@ -203,7 +205,7 @@ impl Steps {
     pub fn check_ended(&self) -> Result<(), String> {
         let ended = self.records.things.iter().filter(|record| record.state.is_terminal());
         let mut all: Vec<News> = (0..self.reports.len() as u8).map(News::Report).collect();
-        all.extend([News::Elected(9), News::LeaseLost, News::Cancel, News::Overdue, News::Resumed]);
+        all.extend([News::Admitted, News::Elected(9), News::LeaseLost, News::Cancel, News::Overdue, News::Resumed]);
         for record in ended {
             for &news in &all {
                 let (after, transition) = self.apply(record, news);
@@ -235,6 +237,9 @@ fn check_step(before: &JobRecord, news: News, input: &Input, after: &JobRecord, 
         let kept = JobRecord { cleaned: after.cleaned, ..before.clone() } == *after;
         rule(kept && transition.commands.is_empty(), "a terminal state is never left")?;
         return Ok(());
+    }
+    if after.is_waiting() {
+        rule(!transition.commands.iter().any(is_work), "no work for a job whose turn has not come")?;
     }
     rule(ends.count() == usize::from(after.state.is_terminal()), "a job's end is told once")?;
     if after.state.is_terminal() {
