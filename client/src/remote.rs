@@ -7,8 +7,8 @@ use zisk_common::bus::Bus;
 use zisk_common::config::BusArgs;
 use zisk_common::ids::JobId;
 use zisk_common::messages::{
-    Cancel, EventBody, ExecutionSummary, FailureKind, JobParams, JobRecord, JobRequest, JobState, ObjectScope, QueueOrder, Version,
-    WorkerPresence,
+    Cancel, EventBody, ExecutionSummary, FailureKind, JobParams, JobRecord, JobRequest, JobState, ObjectScope, QueueOrder,
+    Version, WorkerPresence,
 };
 use zisk_common::objects::Objects;
 use zisk_common::subjects::{ConsumerKind, RequestKind};

@@ -233,7 +233,8 @@ pub enum BucketKind {
 
 impl BucketKind {
     /// All buckets.
-    pub const ALL: &[Self] = &[Self::Jobs, Self::Segments, Self::Workers, Self::Programs, Self::Elections, Self::Leader, Self::Queue];
+    pub const ALL: &[Self] =
+        &[Self::Jobs, Self::Segments, Self::Workers, Self::Programs, Self::Elections, Self::Leader, Self::Queue];
 
     const fn suffix(self) -> &'static str {
         match self {

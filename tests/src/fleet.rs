@@ -59,6 +59,8 @@ pub struct Fleet {
     /// Before NATS, for workers started with [`Fleet::start_worker_by_proxy`].
     pub proxy: Proxy,
     settings: Settings,
+    /// Of coordinators started from now on.
+    pub coordinator_environment: Vec<(&'static str, String)>,
     started: u32,
     /// The server, and the directory of all logs.
     pub nats: NatsServer,
@@ -78,7 +80,9 @@ impl Fleet {
         let bus = Bus::connect(args.bus("zisk-tests")?).await?;
         let objects = Objects::open(&args.store()?, &bus).await?;
         let (workers, coordinators) = (Vec::new(), Vec::new());
-        let mut fleet = Self { workers, coordinators, client, bus, objects, proxy, settings, started: 0, nats };
+        let coordinator_environment = Vec::new();
+        let mut fleet =
+            Self { workers, coordinators, client, bus, objects, proxy, settings, coordinator_environment, started: 0, nats };
         fleet.start_coordinator()?;
         Ok(fleet)
     }
@@ -115,7 +119,10 @@ impl Fleet {
     /// When it cannot be started.
     pub fn launch_coordinator(&mut self) -> Result<Process> {
         let label = self.label("coordinator");
-        let program = self.program("zisk-coordinator", &self.nats.url()).arg("--metrics-port").arg("0");
+        let mut program = self.program("zisk-coordinator", &self.nats.url()).arg("--metrics-port").arg("0");
+        for (key, value) in &self.coordinator_environment {
+            program = program.env(key, value);
+        }
         let lease = self.settings.lease.as_secs().to_string();
         program.env("ZISK_COORDINATOR_SERVER_LEADER_LEASE_SECONDS", lease).start(&label)
     }
@@ -161,7 +168,8 @@ impl Fleet {
     /// # Errors
     /// When it cannot be submitted.
     pub async fn submit(&self, workload: &Workload, log_steps: u8, timeout: Option<Duration>) -> Result<JobId> {
-        let options = JobOptions { log_segment_steps: Some(log_steps), max_steps: workload.max_steps, timeout };
+        let options =
+            JobOptions { log_segment_steps: Some(log_steps), max_steps: workload.max_steps, timeout, ..JobOptions::default() };
         self.client.prove(&workload.elf, &workload.input, &options).await.context("submitting")
     }
 

@@ -524,7 +524,7 @@ async fn buckets_have_the_ages_that_expire_the_dead() {
         let expected = match kind {
             BucketKind::Workers | BucketKind::Elections => bus.config().lease,
             BucketKind::Leader => bus.config().leader_lease,
-            BucketKind::Jobs | BucketKind::Segments | BucketKind::Programs => Duration::ZERO,
+            BucketKind::Jobs | BucketKind::Segments | BucketKind::Programs | BucketKind::Queue => Duration::ZERO,
         };
         assert_eq!(age, expected, "{kind:?}");
     }

@@ -40,6 +40,7 @@ mod exit {
     pub const NO_COORDINATOR: i32 = 7;
     pub const CANCELLED: i32 = 9;
     pub const INVALID_PROOF: i32 = 10;
+    pub const ENDED_BEFORE: i32 = 12;
 }
 
 fn elf(guest: &str) -> PathBuf {
@@ -554,8 +555,10 @@ async fn every_other_command_says_what_it_found() -> Result<()> {
     let unknown = JobId::random().to_string();
     cluster.zisk(&["status", &unknown])?.expect_refusal(1, &["no job", &unknown, "zisk jobs"])?;
     cluster.zisk(&["cancel", &unknown])?.expect_refusal(1, &["no job", &unknown])?;
-    let cancelled = cluster.zisk(&["cancel", &job, "--json"])?.json()?;
-    ensure!(cancelled["cancelled"] == false, "it had ended: {cancelled}");
+    let late = cluster.zisk(&["cancel", &job, "--json"])?;
+    let cancelled: Value = serde_json::from_str(&late.stdout)?;
+    ensure!(cancelled["cancelled"] == false && cancelled["state"] == "completed", "it had ended: {cancelled}");
+    ensure!(late.code == Some(exit::ENDED_BEFORE), "{:?}", late.code);
 
     let other = elf("fibonacci");
     let proof_text = text(&proof);

@@ -133,11 +133,8 @@ impl Records {
             }
             other => other?,
         };
-        let stored = |entry: Entry<JobRecord>| StoredJob {
-            record: entry.value,
-            revision: entry.revision,
-            segment_revisions: Vec::new(),
-        };
+        let stored =
+            |entry: Entry<JobRecord>| StoredJob { record: entry.value, revision: entry.revision, segment_revisions: Vec::new() };
         Ok(entry.map(stored))
     }
 

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use futures::StreamExt;
 use tokio::time::{Instant, sleep};
+use zisk_client::{Cancellation, ClientError};
 use zisk_common::ids::{JobId, WorkerId};
 use zisk_common::messages::{Event, EventBody, JobRecord, JobState, unix_ms};
 use zisk_common::subjects::{BucketKind, ConsumerKind};
@@ -360,7 +361,8 @@ impl Chaos {
             Fault::CancelJob => {
                 let Some(id) = self.chance.pick(&self.active()).copied() else { return Ok(None) };
                 match self.fleet.client.cancel(id).await {
-                    Ok(true) => {
+                    // One that is not confirmed yet is stored, and holds.
+                    Ok(Cancellation::Cancelled { .. }) | Err(ClientError::NotConfirmed { .. } | ClientError::Bus(_)) => {
                         if let Some(job) = self.jobs.get_mut(&id) {
                             job.cancelled = true;
                         }

@@ -171,7 +171,12 @@ impl Stage {
         let job = JobId::random();
         let program = self.objects.put(ObjectScope::Program, elf.to_vec().into()).await.unwrap();
         let input = self.objects.put(ObjectScope::Input, input.to_vec().into()).await.unwrap();
-        let params = JobParams { log_segment_steps: Some(10), max_steps: Some(1 << 40), timeout_seconds: Some(60) };
+        let params = JobParams {
+            log_segment_steps: Some(10),
+            max_steps: Some(1 << 40),
+            timeout_seconds: Some(60),
+            ..JobParams::default()
+        };
         let request = JobRequest {
             v: Version::default(),
             job,

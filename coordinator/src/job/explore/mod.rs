@@ -57,7 +57,10 @@ const DEFECTS: [(Defect, &str); 10] = [
         },
         "no work for a job whose turn has not come",
     ),
-    (Defect { forgets: |command| matches!(command, Command::Assign(Assignment::Plan(_))), ..SOUND }, "would not know that it owes"),
+    (
+        Defect { forgets: |command| matches!(command, Command::Assign(Assignment::Plan(_))), ..SOUND },
+        "would not know that it owes",
+    ),
     (
         Defect { in_step: |_, _, _, commands| commands.retain(|command| !is_segment(command)), ..SOUND },
         "only a look at jobs in which nothing moves gets it on",
