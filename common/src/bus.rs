@@ -5,15 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::{self, ErrorCode};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
+use async_nats::{Client, ConnectErrorKind};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub use crate::connect::{ConnectError, Login, MIN_SERVER_VERSION};
+use crate::connect::{Heard, MAX_CONNECT_PAUSE, check_version, options, servers};
 use crate::subjects::Prefix;
-
-/// Oldest nats-server that works: older ones lose acknowledged work in ways no client can repair.
-pub const MIN_SERVER_VERSION: (u64, u64) = (2, 11);
 
 /// How long a publish waits for its acknowledgement before it is sent again. An ack lost with a killed server costs
 /// this much; a healthy one answers in milliseconds even when it syncs every write.
@@ -22,14 +21,13 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an administrative call may take. Creating a replicated stream takes seconds.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Longest pause between two attempts to connect.
-const MAX_CONNECT_PAUSE: Duration = Duration::from_secs(2);
-
 /// How to reach the bus, and how to set it up.
 #[derive(Debug, Clone)]
 pub struct BusConfig {
-    /// One or more comma-separated `nats://host:port`.
+    /// One or more comma-separated `nats://host:port`: servers of one cluster, tried in turn.
     pub url: String,
+    /// User and password, when servers ask for them.
+    pub login: Option<Login>,
     /// Prefix of all names.
     pub prefix: Prefix,
     /// Credentials file, as `nsc` writes it.
@@ -58,6 +56,7 @@ impl Default for BusConfig {
     fn default() -> Self {
         Self {
             url: "nats://127.0.0.1:4222".to_owned(),
+            login: None,
             prefix: Prefix::default(),
             credentials: None,
             name: "zisk".to_owned(),
@@ -71,63 +70,6 @@ impl Default for BusConfig {
             retry: Duration::from_secs(30),
         }
     }
-}
-
-/// Why there is no bus.
-#[derive(Debug, Error)]
-pub enum ConnectError {
-    /// Nothing answers.
-    #[error(
-        "no NATS server answers at {url} ({reason}): start one with `nats-server -js`, or name another with --nats-url \
-         or ZISK_NATS_URL"
-    )]
-    Unreachable {
-        /// Where.
-        url: String,
-        /// What the last attempt met.
-        reason: String,
-    },
-    /// The server does not let us in.
-    #[error("the NATS server at {url} refuses our credentials ({reason}): check --nats-creds or ZISK_NATS_CREDS")]
-    Refused {
-        /// Where.
-        url: String,
-        /// What the server said.
-        reason: String,
-    },
-    /// The URL or the credentials file is unusable.
-    #[error("cannot connect to {url:?}: {reason}")]
-    Configuration {
-        /// The URL.
-        url: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The server is too old.
-    #[error(
-        "the NATS server {name} at {url} is version {version}: at least {}.{} is needed, for older ones lose acknowledged \
-         messages; scripts/install-nats.sh fetches one",
-        MIN_SERVER_VERSION.0, MIN_SERVER_VERSION.1
-    )]
-    ServerTooOld {
-        /// Where.
-        url: String,
-        /// The server's name.
-        name: String,
-        /// Its version.
-        version: String,
-    },
-    /// The server has no JetStream.
-    #[error(
-        "the NATS server at {url} has no JetStream for us ({reason}): start it with `-js`, or enable JetStream for this \
-         account"
-    )]
-    NoJetStream {
-        /// Where.
-        url: String,
-        /// What it answered.
-        reason: String,
-    },
 }
 
 /// A call on the bus that failed after all its retries.
@@ -166,8 +108,7 @@ struct Inner {
     publish: jetstream::Context,
     /// For everything else.
     admin: jetstream::Context,
-    /// Counts connections made; changes on every reconnection.
-    generation: watch::Receiver<u64>,
+    heard: Heard,
     /// What counts instead of the configuration's `ack_wait` and `lease`: as last read from the server.
     times: Mutex<Times>,
 }
@@ -185,25 +126,21 @@ impl Bus {
     /// [`ConnectError`], which says what to do.
     pub async fn connect(config: BusConfig) -> Result<Self, ConnectError> {
         let deadline = Instant::now() + config.connect_wait;
-        let (generation_sender, generation) = watch::channel(0);
-        let generation_sender = Arc::new(generation_sender);
+        let servers = servers(&config.url)?;
+        let heard = Heard::new();
         let mut pause = Duration::from_millis(100);
+        let options = options(&config, heard.clone(), servers.len()).await?;
         let client = loop {
-            match options(&config, generation_sender.clone()).await?.connect(&config.url).await {
+            match options.clone().connect(&servers[..]).await {
                 Ok(client) => break client,
                 Err(error) => {
-                    let reason = chain(&error);
-                    let url = config.url.clone();
+                    let (url, reason) = (config.url.clone(), chain(&error));
                     match error.kind() {
-                        ConnectErrorKind::ServerParse => {
-                            return Err(ConnectError::Configuration { url, reason });
-                        }
+                        ConnectErrorKind::ServerParse => return Err(ConnectError::Configuration { url, reason }),
                         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-                            return Err(ConnectError::Refused { url, reason });
+                            return Err(ConnectError::Refused { url, who: who(&config), reason });
                         }
-                        _ if Instant::now() + pause >= deadline => {
-                            return Err(ConnectError::Unreachable { url, reason });
-                        }
+                        _ if Instant::now() + pause >= deadline => return Err(ConnectError::Unreachable { url, reason }),
                         _ => tracing::debug!(url, reason, "NATS does not answer yet"),
                     }
                     tokio::time::sleep(pause).await;
@@ -216,7 +153,7 @@ impl Bus {
             jetstream::ContextBuilder::new().timeout(PUBLISH_TIMEOUT).ack_timeout(PUBLISH_TIMEOUT).build(client.clone());
         let admin = jetstream::ContextBuilder::new().timeout(ADMIN_TIMEOUT).ack_timeout(ADMIN_TIMEOUT).build(client.clone());
         let times = Mutex::new(Times { ack_wait: config.ack_wait, lease: config.lease });
-        let bus = Self { inner: Arc::new(Inner { config, client, publish, admin, generation, times }) };
+        let bus = Self { inner: Arc::new(Inner { config, client, publish, admin, heard, times }) };
         bus.check_jetstream(deadline).await?;
         Ok(bus)
     }
@@ -282,7 +219,12 @@ impl Bus {
 
     /// Changes whenever the connection was made anew.
     pub(crate) fn generation(&self) -> watch::Receiver<u64> {
-        self.inner.generation.clone()
+        self.inner.heard.generation()
+    }
+
+    /// What the server denied us since then, in its own words, perhaps only where these are in it.
+    pub(crate) fn denied_since(&self, since: Instant, words: &str) -> Option<String> {
+        self.inner.heard.denied_since(since, words)
     }
 
     /// Whether the connection is up now.
@@ -315,54 +257,13 @@ impl Bus {
     }
 }
 
-async fn options(config: &BusConfig, generation: Arc<watch::Sender<u64>>) -> Result<ConnectOptions, ConnectError> {
-    let options = ConnectOptions::new()
-        .name(&config.name)
-        .connection_timeout(Duration::from_secs(3))
-        .reconnect_delay_callback(|attempt| {
-            let exponent = u32::try_from(attempt.min(5)).unwrap_or(5);
-            (Duration::from_millis(50) * 2u32.pow(exponent)).min(MAX_CONNECT_PAUSE)
-        })
-        .event_callback(move |event| {
-            let generation = generation.clone();
-            async move {
-                match event {
-                    Event::Connected => {
-                        generation.send_modify(|count| *count += 1);
-                        tracing::info!("connected to NATS");
-                    }
-                    Event::Disconnected => tracing::warn!("connection to NATS lost; reconnecting"),
-                    // The only sign of a denied permission: the call itself then hangs until its timeout.
-                    Event::ServerError(error) => {
-                        tracing::error!(%error, "NATS server reports an error")
-                    }
-                    Event::ClientError(error) => {
-                        tracing::debug!(%error, "NATS client reports an error")
-                    }
-                    other => tracing::info!(event = %other, "NATS connection"),
-                }
-            }
-        });
-    match &config.credentials {
-        None => Ok(options),
-        Some(path) => options.credentials_file(path).await.map_err(|error| ConnectError::Configuration {
-            url: config.url.clone(),
-            reason: format!("credentials file {}: {error}", path.display()),
-        }),
+/// As whom this process comes.
+fn who(config: &BusConfig) -> String {
+    match (&config.login, &config.credentials) {
+        (_, Some(path)) => format!("the credentials in {}", path.display()),
+        (Some(login), None) => format!("user {:?}", login.user),
+        (None, None) => "a client without credentials".to_owned(),
     }
-}
-
-fn check_version(client: &Client, config: &BusConfig) -> Result<(), ConnectError> {
-    let info = client.server_info();
-    if version_of(&info.version).is_some_and(|version| version >= MIN_SERVER_VERSION) {
-        return Ok(());
-    }
-    Err(ConnectError::ServerTooOld { url: config.url.clone(), name: info.server_name.clone(), version: info.version.clone() })
-}
-
-fn version_of(text: &str) -> Option<(u64, u64)> {
-    let mut parts = text.trim_start_matches('v').split(['.', '-']).map(|part| part.parse().ok());
-    Some((parts.next()??, parts.next()??))
 }
 
 /// An error with its causes: async-nats keeps them out of its own text.
@@ -391,18 +292,4 @@ pub(crate) fn jetstream_error(error: &(dyn std::error::Error + 'static)) -> Opti
         current = cause.source();
     }
     None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_compared_as_numbers() {
-        assert_eq!(version_of("2.9.10"), Some((2, 9)));
-        assert!(version_of("2.9.10") < Some(MIN_SERVER_VERSION));
-        assert!(version_of("2.11.0-beta.1") >= Some(MIN_SERVER_VERSION));
-        assert!(version_of("3.0.0") >= Some(MIN_SERVER_VERSION));
-        assert_eq!(version_of("strange"), None);
-    }
 }

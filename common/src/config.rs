@@ -3,6 +3,8 @@
 //! Each value comes from the first that has it: flag, environment, file, default. Flags and environment are clap's; the
 //! file is TOML with one table per struct here (`[bus]`, `[logging]`), and unknown keys are refused.
 
+use std::convert::Infallible;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,7 +13,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use crate::bus::BusConfig;
+use crate::bus::{BusConfig, Login};
+use crate::connect::split_login;
 use crate::objects::{ObjectError, StoreUrl};
 use crate::subjects::{Prefix, SubjectError};
 
@@ -52,6 +55,9 @@ pub enum ConfigError {
         /// What it may be.
         expected: &'static str,
     },
+    /// The servers or the user at them are unusable.
+    #[error("nats_url, nats_user, nats_password: {0}")]
+    Servers(String),
     /// The prefix is unusable.
     #[error(transparent)]
     Prefix(#[from] SubjectError),
@@ -102,16 +108,40 @@ fn typed(value: String) -> toml::Value {
     }
 }
 
+/// Something to be kept out of logs.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("...")
+    }
+}
+
+impl FromStr for Secret {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
 /// How to reach the bus and the object store; table `[bus]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BusArgs {
-    /// NATS server, or several separated by commas [default: nats://127.0.0.1:4222]
+    /// NATS server, or those of one cluster separated by commas; nats://USER:PASSWORD@HOST:PORT where they ask for a user [default: nats://127.0.0.1:4222]
     #[arg(long, env = "ZISK_NATS_URL", value_name = "URL", global = true)]
     pub nats_url: Option<String>,
     /// NATS credentials file
     #[arg(long, env = "ZISK_NATS_CREDS", value_name = "FILE", global = true)]
     pub nats_creds: Option<PathBuf>,
+    /// User at the NATS servers, in place of one in the URL
+    #[arg(long, env = "ZISK_NATS_USER", value_name = "NAME", global = true)]
+    pub nats_user: Option<String>,
+    /// The user's password
+    #[arg(long, env = "ZISK_NATS_PASSWORD", hide_env_values = true, value_name = "PASSWORD", global = true)]
+    pub nats_password: Option<Secret>,
     /// Prefix of all subjects, streams and buckets [default: zisk.v1]
     #[arg(long, env = "ZISK_PREFIX", value_name = "NAME", global = true)]
     pub prefix: Option<String>,
@@ -139,6 +169,8 @@ impl BusArgs {
         Self {
             nats_url: self.nats_url.or(file.nats_url),
             nats_creds: self.nats_creds.or(file.nats_creds),
+            nats_user: self.nats_user.or(file.nats_user),
+            nats_password: self.nats_password.or(file.nats_password),
             prefix: self.prefix.or(file.prefix),
             object_store: self.object_store.or(file.object_store),
             replicas: self.replicas.or(file.replicas),
@@ -162,8 +194,18 @@ impl BusArgs {
             Some(text) => Prefix::from_str(text)?,
             None => default.prefix,
         };
+        let (url, in_url) = match &self.nats_url {
+            Some(urls) => split_login(urls).map_err(ConfigError::Servers)?,
+            None => (default.url, None),
+        };
+        let login = match (&self.nats_user, &self.nats_password) {
+            (Some(user), Some(password)) => Some(Login { user: user.clone(), password: password.0.clone() }),
+            (None, None) => in_url,
+            _ => return Err(ConfigError::Servers("a user needs a password, and a password a user".to_owned())),
+        };
         Ok(BusConfig {
-            url: self.nats_url.clone().unwrap_or(default.url),
+            url,
+            login,
             prefix,
             credentials: self.nats_creds.clone(),
             name: name.to_owned(),
@@ -256,6 +298,12 @@ mod tests {
         let bus = flags.over(file.bus).bus("test").unwrap();
         assert_eq!((bus.url.as_str(), bus.replicas), ("nats://flag:2", 3));
         assert_eq!(bus.ack_wait, Duration::from_secs(30));
+        let args = BusArgs { nats_url: Some("nats://u:in-url@a:1".to_owned()), ..BusArgs::default() };
+        let in_url = args.bus("test").unwrap();
+        assert_eq!((in_url.url.as_str(), in_url.login.unwrap().password.as_str()), ("nats://a:1", "in-url"));
+        let args = BusArgs { nats_user: Some("v".to_owned()), nats_password: Some(Secret("own".to_owned())), ..args };
+        assert!(!format!("{args:?}").contains("own"));
+        assert_eq!(args.bus("test").unwrap().login.unwrap().user, "v");
     }
 
     #[test]
@@ -264,6 +312,9 @@ mod tests {
         assert!(error.contains("nats_ulr") && error.contains("`nats_url`"), "{error}");
         let error = BusArgs { replicas: Some(2), ..BusArgs::default() }.bus("t").unwrap_err().to_string();
         assert!(error.contains("replicas is 2: expected 1, 3 or 5"), "{error}");
+        let args = BusArgs { nats_user: Some("me".to_owned()), ..BusArgs::default() };
+        let error = args.bus("t").unwrap_err().to_string();
+        assert!(error.contains("nats_user") && error.contains("needs a password"), "{error}");
         let error = BusArgs { prefix: Some("a_b".to_owned()), ..BusArgs::default() }.bus("t").unwrap_err().to_string();
         assert!(error.contains("a_b"), "{error}");
     }

@@ -4,6 +4,7 @@
 pub mod buckets;
 pub mod bus;
 pub mod config;
+pub mod connect;
 pub mod dead;
 pub mod election;
 pub mod follow;

@@ -52,6 +52,7 @@ impl Bus {
         let deadline = Instant::now() + self.config().retry;
         let mut pause = Duration::from_millis(50);
         loop {
+            let asked = Instant::now();
             let message = PublishMessage::build().payload(payload.clone()).headers(headers.clone()).message_id(message_id);
             let outcome = async { self.publishing().send_publish(subject.clone(), message).await?.await }.await;
             let error = match outcome {
@@ -61,6 +62,9 @@ impl Bus {
                 Err(error) => error,
             };
             let action = || format!("publishing {} bytes on {subject}", payload.len());
+            if let Some(denied) = self.denied_since(asked, &subject) {
+                return Err(BusError::permanent(action(), denied));
+            }
             if is_permanent(&error) {
                 return Err(BusError::permanent(action(), chain(&error)));
             }

@@ -253,11 +253,19 @@ where
 {
     let deadline = tokio::time::Instant::now() + bus.config().retry;
     let mut pause = Duration::from_millis(100);
+    let mut denied = false;
     loop {
+        let asked = tokio::time::Instant::now();
         match attempt().await {
             Ok(value) => return Ok(value),
             Err(error) => {
                 let reason = chain(&error);
+                // Once it may have been another's call that was denied.
+                let denial = bus.denied_since(asked, "");
+                if let Some(denial) = denial.as_ref().filter(|_| denied) {
+                    return Err(BusError::permanent(action, denial));
+                }
+                denied = denial.is_some();
                 if tokio::time::Instant::now() + pause >= deadline {
                     return Err(BusError::transient(action, reason));
                 }

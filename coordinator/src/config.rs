@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use serde::Deserialize;
-use zisk_common::config::{BusArgs, ConfigError, LogArgs, set_from_environment};
+use zisk_common::config::{BusArgs, ConfigError, LogArgs, Secret, set_from_environment};
 
 use crate::job::{Defaults, Limits};
 
@@ -125,6 +125,10 @@ pub struct Nats {
     pub url: Option<String>,
     /// Credentials file.
     pub credentials: Option<PathBuf>,
+    /// User, in place of one in the URL.
+    pub user: Option<String>,
+    /// The user's password.
+    pub password: Option<Secret>,
     /// Prefix of all names.
     pub prefix: Option<String>,
     /// Copies of every stream and bucket.
@@ -238,6 +242,8 @@ impl Config {
         flags.bus.clone().over(BusArgs {
             nats_url: nats.url,
             nats_creds: nats.credentials,
+            nats_user: nats.user,
+            nats_password: nats.password,
             prefix: nats.prefix,
             object_store: self.store.url.clone(),
             replicas: nats.replicas,

@@ -1,4 +1,4 @@
-//! A cluster of real processes: nats-server, coordinators, workers, each of which can be made to fail.
+//! A cluster of real processes: nats-servers, coordinators, workers, each of which can be made to fail.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use zisk_common::ids::{JobId, WorkerId};
 use zisk_common::objects::Objects;
 
 use crate::guests::Workload;
-use crate::{NatsServer, Process, Program, Proxy};
+use crate::{NatsCluster, Process, Program, Proxy};
 
 /// How long a process may take to be ready on a busy machine.
 const READY: Duration = Duration::from_secs(30);
@@ -25,11 +25,13 @@ pub struct Settings {
     pub lease: Duration,
     /// Objects in a directory, where files can be damaged; else on the bus.
     pub directory_store: bool,
+    /// NATS servers, each with a copy of everything: 1, 3 or 5.
+    pub servers: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ack_wait: Duration::from_secs(3), lease: Duration::from_secs(2), directory_store: true }
+        Self { ack_wait: Duration::from_secs(3), lease: Duration::from_secs(2), directory_store: true, servers: 1 }
     }
 }
 
@@ -56,24 +58,24 @@ pub struct Fleet {
     pub bus: Bus,
     /// Its objects.
     pub objects: Objects,
-    /// Before NATS, for workers started with [`Fleet::start_worker_by_proxy`].
+    /// Before the first NATS server, for workers started with [`Fleet::start_worker_by_proxy`].
     pub proxy: Proxy,
     settings: Settings,
     /// Of coordinators started from now on.
     pub coordinator_environment: Vec<(&'static str, String)>,
     started: u32,
-    /// The server, and the directory of all logs.
-    pub nats: NatsServer,
+    /// The servers, and the directory of all logs.
+    pub nats: NatsCluster,
 }
 
 impl Fleet {
-    /// A server and one coordinator.
+    /// The servers and one coordinator.
     ///
     /// # Errors
     /// When something does not start.
     pub async fn start(settings: Settings) -> Result<Self> {
-        let nats = NatsServer::start()?;
-        let target = nats.url().trim_start_matches("nats://").parse()?;
+        let nats = NatsCluster::start(settings.servers)?;
+        let target = nats.servers[0].url().trim_start_matches("nats://").parse()?;
         let proxy = Proxy::start(target).await?;
         let args = bus_args(&nats.url(), &settings, nats.directory());
         let client = RemoteClient::connect(&args).await?;
@@ -182,6 +184,7 @@ impl Fleet {
         let mut program = Program::new(name, self.directory()).env("ZISK_NATS_URL", url).env("ZISK_LOG_FORMAT", "json");
         program = program.env("ZISK_ACK_WAIT_SECONDS", self.settings.ack_wait.as_secs().to_string());
         program = program.env("ZISK_LEASE_SECONDS", self.settings.lease.as_secs().to_string());
+        program = program.env("ZISK_REPLICAS", self.settings.servers.to_string());
         program = program.env("ZISK_LOG_LEVEL", "info,zisk_coordinator=debug,zisk_worker=debug,async_nats=warn");
         match bus_args("", &self.settings, self.directory()).object_store {
             Some(store) => program.env("ZISK_OBJECT_STORE", store),
@@ -201,6 +204,7 @@ fn bus_args(url: &str, settings: &Settings, directory: &Path) -> BusArgs {
         object_store: settings.directory_store.then(|| format!("file://{}", store(directory).display())),
         ack_wait_seconds: Some(settings.ack_wait.as_secs()),
         lease_seconds: Some(settings.lease.as_secs()),
+        replicas: Some(settings.servers),
         ..BusArgs::default()
     }
 }

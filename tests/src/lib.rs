@@ -10,11 +10,13 @@ pub mod fake;
 pub mod fleet;
 pub mod guests;
 mod nats;
+mod nats_cluster;
 pub mod oracles;
 mod process;
 mod proxy;
 pub mod story;
 
 pub use nats::NatsServer;
+pub use nats_cluster::NatsCluster;
 pub use process::{Process, Program, binary, free_port};
 pub use proxy::{Link, Proxy};

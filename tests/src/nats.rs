@@ -1,6 +1,7 @@
 //! A nats-server with JetStream on a free port and a store of its own.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,6 +23,8 @@ pub struct NatsServer {
     extra: String,
     /// 0 until the first start has found a free one.
     port: u16,
+    /// Of its monitoring pages, where the configuration asks for them.
+    monitoring: Option<u16>,
     process: Option<Process>,
 }
 
@@ -60,8 +63,8 @@ impl NatsServer {
     /// When it does not start; with its log.
     pub fn start_with(binary: &Path, extra: &str) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("zisk-nats-").tempdir()?;
-        let mut server =
-            Self { binary: binary.to_owned(), directory: Some(directory), extra: extra.to_owned(), port: 0, process: None };
+        let (binary, extra) = (binary.to_owned(), extra.to_owned());
+        let mut server = Self { binary, directory: Some(directory), extra, port: 0, monitoring: None, process: None };
         server.restart()?;
         Ok(server)
     }
@@ -82,6 +85,26 @@ impl NatsServer {
             directory.disable_cleanup(true);
             eprintln!("store and logs kept in {}", directory.path().display());
         }
+    }
+
+    /// Whether it runs, frozen or not.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::is_running)
+    }
+
+    /// A monitoring page (`/jsz`, `/healthz`), where the configuration has `http: "127.0.0.1:-1"`.
+    ///
+    /// # Errors
+    /// When it does not run, or does not answer within a second, or not with JSON.
+    pub fn monitor(&self, page: &str) -> Result<serde_json::Value> {
+        let port = self.monitoring.filter(|_| self.process.is_some()).context("no monitoring port")?;
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        write!(stream, "GET {page} HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (_, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+        Ok(serde_json::from_str(body)?)
     }
 
     /// kill -9.
@@ -129,11 +152,15 @@ impl NatsServer {
         command.arg("-c").arg(&config);
         let mut process = Process::start("nats-server", &command, &directory.join("nats-server.log"))?;
         let deadline = Instant::now() + START_TIMEOUT;
+        self.monitoring = None;
         loop {
-            if self.port == 0 {
-                self.port = read_port(&directory, &self.binary, process.id()).unwrap_or(0);
+            // Written whole, when it listens.
+            let ports = read_ports(&directory, &self.binary, process.id());
+            if let Some(port) = ports.as_ref().and_then(|ports| port_of(ports, "nats")) {
+                self.port = port;
+                self.monitoring = ports.as_ref().and_then(|ports| port_of(ports, "monitoring"));
             }
-            if self.port != 0 && TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+            if self.port != 0 && ports.is_some() && TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
                 self.process = Some(process);
                 return Ok(());
             }
@@ -166,13 +193,16 @@ impl Drop for NatsServer {
     }
 }
 
-/// The port the server has chosen, from the file it writes.
-fn read_port(directory: &Path, binary: &Path, pid: u32) -> Option<u16> {
+/// The ports the server has chosen, from the file it writes.
+fn read_ports(directory: &Path, binary: &Path, pid: u32) -> Option<serde_json::Value> {
     // The file bears the name the server was started by.
     let name = binary.file_name()?.to_str()?;
     let text = fs::read_to_string(directory.join(format!("{name}_{pid}.ports"))).ok()?;
-    let ports: serde_json::Value = serde_json::from_str(&text).ok()?;
-    ports["nats"][0].as_str()?.rsplit(':').next()?.parse().ok()
+    serde_json::from_str(&text).ok()
+}
+
+fn port_of(ports: &serde_json::Value, what: &str) -> Option<u16> {
+    ports[what][0].as_str()?.rsplit(':').next()?.parse().ok()
 }
 
 fn tools() -> PathBuf {
@@ -180,7 +210,7 @@ fn tools() -> PathBuf {
 }
 
 /// `ZISK_NATS_SERVER`, else what scripts/install-nats.sh put into `.tools`, else the PATH's.
-fn find() -> Result<PathBuf> {
+pub(crate) fn find() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("ZISK_NATS_SERVER") {
         return Ok(PathBuf::from(named));
     }

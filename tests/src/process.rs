@@ -268,5 +268,15 @@ impl Program {
 /// # Errors
 /// When there is none.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    Ok(free_ports(1)?[0])
+}
+
+/// As [`free_port`], several different ones.
+///
+/// # Errors
+/// As [`free_port`].
+pub fn free_ports(count: usize) -> Result<Vec<u16>> {
+    // All are held until the last is known.
+    let listeners = (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<std::io::Result<Vec<_>>>()?;
+    listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }

@@ -36,7 +36,14 @@ impl Story {
     /// # Errors
     /// When something does not start.
     pub async fn start(workers: usize) -> Result<Self> {
-        let settings = Settings { ack_wait: PATIENCE, lease: PATIENCE, directory_store: true };
+        Self::start_with(Settings { ack_wait: PATIENCE, lease: PATIENCE, ..Settings::default() }, workers).await
+    }
+
+    /// As [`Story::start`], set otherwise.
+    ///
+    /// # Errors
+    /// When something does not start.
+    pub async fn start_with(settings: Settings, workers: usize) -> Result<Self> {
         let mut fleet = Fleet::start(settings).await?;
         for _ in 0..workers {
             fleet.start_worker()?;

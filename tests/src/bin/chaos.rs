@@ -124,7 +124,7 @@ struct Chaos {
 
 impl Chaos {
     async fn start(seed: u64, reference: &Reference) -> Result<Self> {
-        let settings = Settings { ack_wait: Duration::from_secs(4), lease: Duration::from_secs(3), directory_store: true };
+        let settings = Settings { ack_wait: Duration::from_secs(4), lease: Duration::from_secs(3), ..Settings::default() };
         let mut fleet = Fleet::start(settings).await?;
         fleet.start_coordinator()?;
         for index in 0..WORKERS {
@@ -287,9 +287,9 @@ impl Chaos {
                 Ok(Some(None))
             }
             Fault::KillNats => {
-                self.fleet.nats.kill();
+                self.fleet.nats.servers[0].kill();
                 sleep(soon.min(Duration::from_secs(2))).await;
-                self.fleet.nats.restart()?;
+                self.fleet.nats.servers[0].restart()?;
                 Ok(Some(None))
             }
             Fault::CutLink | Fault::SlowLink | Fault::SilentLink => {
