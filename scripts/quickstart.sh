@@ -26,8 +26,8 @@ esac
 trap 'fail "A command failed (line $LINENO)."' ERR
 
 state="$PWD/.quickstart"
-if [ -e "$state/pids" ] && xargs kill -0 <"$state/pids" 2>/dev/null; then
-    fail "A cluster started with --keep is still running. Stop it first: kill \$(tac '$state/pids')"
+if [ -e "$state/pid" ] && kill -0 "$(cat "$state/pid")" 2>/dev/null; then
+    fail "A cluster started with --keep is still running. Stop it first: kill \$(cat '$state/pid')"
 fi
 $keep || trap stop_all EXIT
 
@@ -70,6 +70,6 @@ The cluster is still running. Use it:
   zisk prove --program guests/elf/sha-hasher.elf --input "$state/input.bin" --out proof.bin
   zisk verify proof.bin --program guests/elf/sha-hasher.elf
 Stop it:
-  kill \$(tac "$state/pids")
+  kill \$(cat "$state/pid")
 EOF
 fi

@@ -9,7 +9,7 @@ use zisk_common::ids::JobId;
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 other; 2 usage; 3 program, input or file not usable; 4 the guest trapped or exited with a code other than 0;
 5 internal failure; 6 no usable NATS; 7 no coordinator; 8 timeout; 9 cancelled; 10 the proof is not valid; 11 the queue is full;
-12 the job to be cancelled had ended otherwise; 130 interrupted (the job goes on)";
+12 the job to be cancelled had ended otherwise; 13 the job has no result yet; 130 interrupted (the job goes on)";
 
 /// Proves RISC-V programs on a cluster, and verifies the proofs.
 #[derive(Debug, Parser)]
@@ -38,6 +38,18 @@ pub enum Command {
     Verify(Verify),
     /// Run a program without a proof
     Execute(Execute),
+    /// Upload a program and print its id
+    Register {
+        /// The program: a RISC-V ELF built against the ziskos crate
+        #[arg(long, value_name = "ELF")]
+        program: PathBuf,
+    },
+    /// Derive a program's keys, so that its first proof need not
+    Setup {
+        /// The program: a RISC-V ELF built against the ziskos crate
+        #[arg(long, value_name = "ELF")]
+        program: PathBuf,
+    },
     /// Show where a job stands
     Status {
         /// The job
@@ -48,10 +60,36 @@ pub enum Command {
         /// The job
         job: JobId,
     },
+    /// Follow a job's events, from its first to its end
+    Watch {
+        /// The job
+        job: JobId,
+    },
+    /// Show what a job ended with, verify its proof, save it
+    Result {
+        /// The job
+        job: JobId,
+        /// Where the proof is saved
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// List jobs, newest first
     Jobs,
     /// List workers
     Workers,
+    /// List the programs whose keys are derived
+    Programs,
+    /// Show how much work waits, and how much is held
+    Queues,
+    /// Submit many jobs and measure: latency, throughput, where the time goes
+    Bench(Bench),
+    /// Print the completion script of a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Run a whole cluster on this machine, in the foreground
+    Up(Up),
     /// What failed for good, with its cause: list it, submit it again, drop it
     #[command(subcommand)]
     Dead(Dead),
@@ -143,4 +181,47 @@ pub struct Verify {
     /// The program it is about
     #[arg(long, value_name = "ELF")]
     pub program: PathBuf,
+}
+
+/// `zisk up`
+#[derive(Debug, clap::Args)]
+pub struct Up {
+    /// Workers
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub workers: u32,
+    /// Compute units of each worker
+    #[arg(long, value_name = "UNITS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub units: u32,
+    /// Port of NATS on this machine; 0: a free one
+    #[arg(long, value_name = "PORT", default_value_t = 4222)]
+    pub port: u16,
+    /// Port of the coordinator's /health and /metrics; 0: a free one
+    #[arg(long, value_name = "PORT", default_value_t = 9090)]
+    pub metrics_port: u16,
+    /// Where jobs, keys and logs are kept [default: .zisk in the home directory]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub directory: Option<PathBuf>,
+    /// The nats-server to run [default: .tools/nats-server, else the one on PATH]
+    #[arg(long, env = "ZISK_NATS_SERVER", value_name = "FILE")]
+    pub nats_server: Option<PathBuf>,
+}
+
+/// `zisk bench`
+#[derive(Debug, clap::Args)]
+pub struct Bench {
+    /// What to run.
+    #[command(flatten)]
+    pub run: Run,
+    /// Jobs
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub jobs: u32,
+    /// Jobs under way at a time
+    #[arg(long, value_name = "C", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub concurrency: u32,
+    /// log2 of the steps of a segment [default: the cluster's, 18]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(10..=21))]
+    pub segment_log_steps: Option<u8>,
+    /// Prove once in this process before, and tell how much longer the cluster takes
+    #[arg(long)]
+    pub baseline: bool,
 }

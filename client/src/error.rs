@@ -4,8 +4,9 @@ use zisk_common::buckets::BucketError;
 use zisk_common::bus::{BusError, ConnectError};
 use zisk_common::config::ConfigError;
 use zisk_common::ids::JobId;
-use zisk_common::messages::{CodecError, Failure, FailureKind, ObjectKey};
+use zisk_common::messages::{CodecError, Failure, FailureKind, JobState, ObjectKey};
 use zisk_common::objects::ObjectError;
+use zisk_common::subjects::RequestKind;
 
 /// Why there is no result. Each text is one paragraph: what happened, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +81,34 @@ pub enum ClientError {
     /// The job is not known.
     #[error("there is no job {0}. `zisk jobs` lists those there are; a job is also unknown to a cluster with another --prefix.")]
     UnknownJob(JobId),
+    /// Its events are gone.
+    #[error(
+        "the events of job {job} are older than the cluster keeps them; it is {state}: `zisk status {job}` shows its record."
+    )]
+    Forgotten {
+        /// The job.
+        job: JobId,
+        /// Its state.
+        state: JobState,
+    },
+    /// The job goes on.
+    #[error("job {job} has no result yet, it is {state}: follow it with `zisk watch {job}`.")]
+    NotEnded {
+        /// The job.
+        job: JobId,
+        /// Its state.
+        state: JobState,
+    },
+    /// Nobody asked for a proof.
+    #[error("job {job} is a {kind} job and has no proof to be saved in {path}. Leave --out away, or prove with `zisk prove`.")]
+    NoProof {
+        /// The job.
+        job: JobId,
+        /// What was asked for.
+        kind: RequestKind,
+        /// Where it was to be saved.
+        path: String,
+    },
     /// There is no such dead letter.
     #[error("there is no dead letter {0:?}. `zisk dead list` lists those there are; they go with age and number.")]
     UnknownDead(String),
@@ -126,6 +155,26 @@ pub enum ClientError {
         /// Whose fault it is.
         kind: FailureKind,
     },
+    /// Jobs of a measurement failed.
+    #[error("{failed} of {jobs} jobs failed, so the figures are of the others alone. The first: {cause}")]
+    Bench {
+        /// How many failed.
+        failed: usize,
+        /// Of how many.
+        jobs: u32,
+        /// Why the first did.
+        cause: String,
+    },
+    /// A part of a cluster on this machine does not start.
+    #[error("cannot start {what}: {reason}. {advice}")]
+    Start {
+        /// Which.
+        what: String,
+        /// What the system or the part said.
+        reason: String,
+        /// What to do.
+        advice: String,
+    },
     /// A file cannot be read or written.
     #[error("cannot {action} {path}: {reason}. Name a path that this user can {action}, or change its permissions.")]
     File {
@@ -150,8 +199,15 @@ impl ClientError {
             Self::NoCoordinator { .. } | Self::NotConfirmed { .. } => 7,
             Self::Timeout { .. } => 8,
             Self::Proof { .. } => 10,
-            Self::NotAJob { .. } | Self::Gone { .. } => 3,
-            Self::Object(_) | Self::UnknownJob(_) | Self::UnknownDead(_) | Self::Codec(_) => 1,
+            Self::NotAJob { .. } | Self::Gone { .. } | Self::NoProof { .. } => 3,
+            Self::Object(_)
+            | Self::UnknownJob(_)
+            | Self::UnknownDead(_)
+            | Self::Codec(_)
+            | Self::Start { .. }
+            | Self::Forgotten { .. }
+            | Self::Bench { .. } => 1,
+            Self::NotEnded { .. } => 13,
         }
     }
 }

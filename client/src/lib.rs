@@ -17,11 +17,19 @@
 mod dead;
 mod error;
 pub mod local;
+mod programs;
 pub mod progress;
 mod remote;
+mod watch;
 
 pub use error::ClientError;
 pub use remote::{Cancellation, Completed, JobOptions, RemoteClient};
+pub use watch::Watch;
+
+/// Public outputs as words: 32 bits each, little-endian, as the guest wrote them.
+pub fn output_words(outputs: &[u8]) -> Vec<u32> {
+    outputs.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect()
+}
 
 /// Where proofs are made.
 pub struct ProverClient;

@@ -48,6 +48,7 @@ fn run(args: Args) -> Result<End, ClientError> {
         eprintln!("warning: {error}");
     }
     match args.command {
+        Command::Completion { shell } => command::local::completion(shell),
         Command::Verify(verify) => command::local::verify(&verify, args.json),
         Command::Prove(ref prove) if prove.local => command::local::prove(prove, args.json),
         Command::Execute(ref execute) if execute.local => command::local::execute(execute, args.json),

@@ -273,7 +273,7 @@ impl RemoteClient {
         }
     }
 
-    async fn record(&self, job: JobId) -> Result<Option<JobRecord>, ClientError> {
+    pub(crate) async fn record(&self, job: JobId) -> Result<Option<JobRecord>, ClientError> {
         Ok(self.bus.jobs().await?.get(job).await?.map(|entry| entry.value))
     }
 }

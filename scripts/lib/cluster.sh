@@ -60,39 +60,22 @@ wait_for() {
     done
 }
 
-# start NAME COMMAND...: in the background, with its log in $state/NAME.log.
-start() {
-    local name=$1
-    shift
-    "$@" >"$state/$name.log" 2>&1 &
+# start_cluster WORKERS: `zisk up` on free ports, in the background: NATS, a coordinator, workers of one compute unit each. The first
+# of pids is its process, which stops the others when it is told to.
+start_cluster() {
+    "$bin/zisk" up --workers "$1" --port 0 --metrics-port 0 --directory "$state" --nats-server "$nats" --json \
+        </dev/null >"$state/up.json" 2>"$state/up.log" &
     pids+=("$!")
-    echo "$!" >>"$state/pids"
+    echo "$!" >"$state/pid"
+    wait_for 90 "the cluster's start (see $state/up.log)" started "$!"
+    ZISK_NATS_URL=$(sed -n 's/.*"nats_url":"\([^"]*\)".*/\1/p' "$state/up.json")
+    export ZISK_NATS_URL
 }
 
-ports_file_there() { compgen -G "$state/nats/*.ports" >/dev/null; }
-
-# start_cluster WORKERS: NATS on a free port with its own store, a coordinator, workers of one compute unit each.
-start_cluster() {
-    mkdir -p "$state/nats"
-    cat >"$state/nats.conf" <<EOF
-listen: "127.0.0.1:-1"
-ports_file_dir: "$state/nats"
-jetstream { store_dir: "$state/nats/store", sync_interval: always }
-EOF
-    start nats "$nats" -c "$state/nats.conf"
-    wait_for 20 "nats-server's start" ports_file_there
-    local port
-    port=$(sed -n 's/.*nats:\/\/127\.0\.0\.1:\([0-9]*\).*/\1/p' "$state"/nats/*.ports | head -n 1)
-    [ -n "$port" ] || fail "nats-server did not say its port."
-    export ZISK_NATS_URL="nats://127.0.0.1:$port"
-    start coordinator "$bin/zisk-coordinator" --nats-url "$ZISK_NATS_URL" --metrics-port 0
-    local i
-    for ((i = 1; i <= $1; i++)); do
-        start "worker-$i" "$bin/zisk-worker" --nats-url "$ZISK_NATS_URL" --compute-capacity 1
-    done
-    for ((i = 1; i <= $1; i++)); do
-        wait_for 30 "registration of worker $i" grep -q "registered as worker" "$state/worker-$i.log"
-    done
+# Whether the cluster has said where it is; fails for good when it has ended instead.
+started() {
+    kill -0 "$1" || fail "$(tail -n 1 "$state/up.log")"
+    [ -s "$state/up.json" ]
 }
 
 # hashes_input COUNT FILE: input of the sha-hasher guest, the count as 8 bytes little-endian.

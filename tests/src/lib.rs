@@ -16,7 +16,7 @@ mod process;
 mod proxy;
 pub mod story;
 
-pub use nats::NatsServer;
+pub use nats::{NatsServer, nats_server};
 pub use nats_cluster::NatsCluster;
 pub use process::{Process, Program, binary, free_port};
 pub use proxy::{Link, Proxy};

@@ -34,7 +34,7 @@ impl NatsServer {
     /// # Errors
     /// When there is none, or it does not start; with its log.
     pub fn start() -> Result<Self> {
-        Self::start_with(&find()?, "")
+        Self::start_with(&nats_server()?, "")
     }
 
     /// Starts the server of this exact version, fetched by `scripts/install-nats.sh --version`.
@@ -54,7 +54,7 @@ impl NatsServer {
     /// # Errors
     /// As [`NatsServer::start`].
     pub fn start_without_jetstream() -> Result<Self> {
-        Self::start_with(&find()?, "jetstream: false")
+        Self::start_with(&nats_server()?, "jetstream: false")
     }
 
     /// Starts this binary with `extra` lines of configuration; a `jetstream` block there replaces ours.
@@ -210,7 +210,7 @@ fn tools() -> PathBuf {
 }
 
 /// `ZISK_NATS_SERVER`, else what scripts/install-nats.sh put into `.tools`, else the PATH's.
-pub(crate) fn find() -> Result<PathBuf> {
+pub fn nats_server() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("ZISK_NATS_SERVER") {
         return Ok(PathBuf::from(named));
     }

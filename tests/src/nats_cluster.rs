@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use serde_json::Value;
 
-use crate::nats::{NatsServer, find};
+use crate::nats::{NatsServer, nats_server};
 use crate::process::free_ports;
 
 /// How long servers may take to agree, with stores to recover, on a busy machine.
@@ -42,7 +42,7 @@ impl NatsCluster {
     }
 
     fn try_start(size: usize) -> Result<Self> {
-        let (binary, ports) = (find()?, free_ports(size)?);
+        let (binary, ports) = (nats_server()?, free_ports(size)?);
         let routes: Vec<String> = ports.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
         let routes = routes.join(", ");
         let mut servers = Vec::with_capacity(size);

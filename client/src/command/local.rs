@@ -2,16 +2,17 @@
 
 use std::time::Instant;
 
+use clap::CommandFactory;
 use zisk_client::ClientError;
-use zisk_client::local::{self, LocalError, LocalOptions};
-use zisk_client::progress::ProgressLine;
+use zisk_client::local::{self, LocalError, LocalOptions, LocalProof};
+use zisk_client::progress::{Progress, ProgressLine};
 use zisk_common::messages::FailureKind;
 use zisk_protocol::PublicValues;
 use zisk_prover::backend::{Backend, BackendError, built_in};
 
 use super::{Loaded, check_writable, read, write};
 use crate::End;
-use crate::args::{Execute, Prove, Verify};
+use crate::args::{Args, Execute, Prove, Verify};
 use crate::show::{Ran, Verified};
 
 /// The cluster's default (coordinator, `[jobs]`), for the same segments from both.
@@ -24,21 +25,13 @@ const KEPT_BYTES: usize = 8 << 30;
 /// `zisk prove --local`
 pub fn prove(args: &Prove, json: bool) -> Result<End, ClientError> {
     let began = Instant::now();
-    let Loaded { elf, input } = Loaded::read(&args.run)?;
+    let loaded = Loaded::read(&args.run)?;
     check_writable(&args.out)?;
-    let options = LocalOptions {
-        log_segment_steps: args.segment_log_steps.unwrap_or(LOG_SEGMENT_STEPS).into(),
-        max_steps: args.run.max_steps.unwrap_or(MAX_STEPS),
-        kept_bytes: KEPT_BYTES,
-    };
     let backend = built_in();
     let mut line = ProgressLine::new(json);
-    let proven = local::prove(backend.as_ref(), &elf, &input, &options, &mut |progress| line.show(progress));
+    let proven = proven(&loaded, args.segment_log_steps, args.run.max_steps, &mut |progress| line.show(progress));
     line.end();
-    let proven = proven.map_err(|error| match error {
-        LocalError::Backend(error) => of_backend(&error),
-        other => internal(&other.to_string()),
-    })?;
+    let proven = proven?;
     check(backend.as_ref(), &proven.verifying_key, &proven.proof, &proven.execution.public)?;
     write(&args.out, &proven.proof)?;
     Ran {
@@ -54,6 +47,24 @@ pub fn prove(args: &Prove, json: bool) -> Result<End, ClientError> {
     }
     .print(json);
     Ok(End::Done)
+}
+
+/// A proof in this process, with the cluster's defaults.
+pub fn proven(
+    loaded: &Loaded,
+    segment_log_steps: Option<u8>,
+    max_steps: Option<u64>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<LocalProof, ClientError> {
+    let options = LocalOptions {
+        log_segment_steps: segment_log_steps.unwrap_or(LOG_SEGMENT_STEPS).into(),
+        max_steps: max_steps.unwrap_or(MAX_STEPS),
+        kept_bytes: KEPT_BYTES,
+    };
+    local::prove(built_in().as_ref(), &loaded.elf, &loaded.input, &options, progress).map_err(|error| match error {
+        LocalError::Backend(error) => of_backend(&error),
+        other => internal(&other.to_string()),
+    })
 }
 
 /// `zisk execute --local`
@@ -102,6 +113,12 @@ pub fn verify(args: &Verify, json: bool) -> Result<End, ClientError> {
     let public =
         backend.verify(&setup.verifying_key, &proof).map_err(|error| ClientError::Proof { reason: error.to_string() })?;
     Verified { public, proof_bytes: proof.len(), seconds: began.elapsed().as_secs_f64() }.print(json);
+    Ok(End::Done)
+}
+
+/// `zisk completion`
+pub fn completion(shell: clap_complete::Shell) -> Result<End, ClientError> {
+    clap_complete::generate(shell, &mut Args::command(), "zisk", &mut std::io::stdout());
     Ok(End::Done)
 }
 

@@ -5,8 +5,11 @@ use std::path::Path;
 use zisk_client::ClientError;
 use zisk_machine::program::Program;
 
+pub mod bench;
 pub mod local;
 pub mod remote;
+pub mod up;
+pub mod watch;
 
 use crate::args::Run;
 
@@ -21,12 +24,18 @@ pub struct Loaded {
 impl Loaded {
     /// Reads both, and refuses at once what the cluster would refuse after a setup.
     pub fn read(run: &Run) -> Result<Self, ClientError> {
-        let elf = read(&run.program)?;
-        Program::from_elf(&elf)
-            .map_err(|error| ClientError::Program { path: run.program.display().to_string(), reason: error.to_string() })?;
+        let elf = read_program(&run.program)?;
         let input = run.input.as_deref().map(read).transpose()?.unwrap_or_default();
         Ok(Self { elf, input })
     }
+}
+
+/// An ELF that can be proven.
+pub fn read_program(path: &Path) -> Result<Vec<u8>, ClientError> {
+    let elf = read(path)?;
+    Program::from_elf(&elf)
+        .map_err(|error| ClientError::Program { path: path.display().to_string(), reason: error.to_string() })?;
+    Ok(elf)
 }
 
 pub fn read(path: &Path) -> Result<Vec<u8>, ClientError> {

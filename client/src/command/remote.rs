@@ -1,17 +1,19 @@
 //! Commands that go to the cluster.
 
+use std::io::IsTerminal;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use zisk_client::progress::ProgressLine;
-use zisk_client::{Cancellation, ClientError, Completed, JobOptions, RemoteClient};
-use zisk_common::ids::JobId;
+use zisk_client::{Cancellation, ClientError, Completed, JobOptions, RemoteClient, output_words};
+use zisk_common::ids::{Digest, JobId};
 use zisk_common::messages::{ExecutionSummary, JobRecord, QueueOrder};
 use zisk_common::subjects::RequestKind;
 use zisk_protocol::PublicValues;
 use zisk_prover::backend::built_in;
 
 use super::local::{check, exited};
-use super::{Loaded, check_writable, write};
+use super::{Loaded, check_writable, read_program, write};
 use crate::End;
 use crate::args::{Args, Command, Dead, Execute, Prove, Run};
 use crate::show::{self, Ran};
@@ -38,6 +40,25 @@ pub async fn run(args: &Args) -> Result<End, ClientError> {
                 Cancellation::EndedBefore(_) => End::EndedBefore,
             })
         }
+        Command::Register { program } => {
+            let elf = read_program(program)?;
+            show::registered(RemoteClient::connect(&args.bus).await?.register(&elf).await?, args.json);
+            Ok(End::Done)
+        }
+        Command::Setup { program } => self::setup(args, program).await,
+        Command::Watch { job } => super::watch::watch(args, *job).await,
+        Command::Result { job, out } => super::watch::result(args, *job, out.as_deref()).await,
+        Command::Programs => {
+            show::queues::programs(&RemoteClient::connect(&args.bus).await?.programs().await?, args.json);
+            Ok(End::Done)
+        }
+        Command::Queues => {
+            let client = RemoteClient::connect(&args.bus).await?;
+            let (waiting, dead) = (client.queue().await?.waiting.len(), client.dead_letters().await?.len());
+            show::queues::queues(&client.queues().await?, waiting, dead, args.json);
+            Ok(End::Done)
+        }
+        Command::Bench(bench) => super::bench::run(args, bench).await,
         Command::Jobs => {
             let client = RemoteClient::connect(&args.bus).await?;
             let records = client.jobs().await?;
@@ -52,7 +73,9 @@ pub async fn run(args: &Args) -> Result<End, ClientError> {
             self::dead(&RemoteClient::connect(&args.bus).await?, dead, args.json).await?;
             Ok(End::Done)
         }
+        Command::Up(up) => super::up::run(args, up).await,
         Command::Verify(verify) => super::local::verify(verify, args.json),
+        Command::Completion { shell } => super::local::completion(*shell),
     }
 }
 
@@ -103,6 +126,16 @@ async fn prove(args: &Args, prove: &Prove) -> Result<End, ClientError> {
     Ok(End::Done)
 }
 
+async fn setup(args: &Args, program: &Path) -> Result<End, ClientError> {
+    let loaded = Loaded { elf: read_program(program)?, input: Vec::new() };
+    let client = RemoteClient::connect(&args.bus).await?;
+    match submit(args, &client, RequestKind::Setup, &loaded, &JobOptions::default()).await? {
+        Some((job, done)) => show::set_up(job, Digest::of(&loaded.elf), done.milliseconds, args.json),
+        None => return Ok(End::Interrupted),
+    }
+    Ok(End::Done)
+}
+
 async fn execute(args: &Args, execute: &Execute) -> Result<End, ClientError> {
     let began = Instant::now();
     let loaded = Loaded::read(&execute.run)?;
@@ -137,13 +170,39 @@ async fn submit(
         Ok(()) = tokio::signal::ctrl_c() => Ok(None),
     };
     line.end();
-    if matches!(result, Ok(None)) {
-        eprintln!("interrupted; job {job} goes on: follow it with `zisk status {job}`, end it with `zisk cancel {job}`");
+    if !matches!(result, Ok(None)) {
+        return result;
     }
-    result
+    if wants_to_cancel(job).await {
+        let cancellation = client.cancel(job).await?;
+        show::cancelled(job, cancellation, args.json);
+    } else {
+        eprintln!("interrupted; job {job} goes on: follow it with `zisk watch {job}`, end it with `zisk cancel {job}`");
+    }
+    Ok(None)
 }
 
-fn options(run: &Run) -> JobOptions {
+/// Asks a person who interrupted; whoever cannot be asked, or interrupts again, leaves the job alone.
+async fn wants_to_cancel(job: JobId) -> bool {
+    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        return false;
+    }
+    eprint!("\ncancel job {job}, or leave it running? [c/L] ");
+    // A thread of its own: a read from a terminal cannot be given up, and the process need not wait for it.
+    let (sender, answer) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let read = std::io::stdin().read_line(&mut line);
+        // Nobody listens any more when the user interrupted again.
+        let _ = sender.send(read.is_ok() && matches!(line.trim(), "c" | "C" | "cancel"));
+    });
+    tokio::select! {
+        answer = answer => answer.unwrap_or(false),
+        _ = tokio::signal::ctrl_c() => { eprintln!(); false }
+    }
+}
+
+pub fn options(run: &Run) -> JobOptions {
     JobOptions {
         log_segment_steps: None,
         max_steps: run.max_steps,
@@ -153,14 +212,11 @@ fn options(run: &Run) -> JobOptions {
     }
 }
 
-/// Outputs are 32-bit words, little-endian.
-fn public_values(summary: &ExecutionSummary) -> PublicValues {
-    let words = summary.outputs.chunks_exact(4);
-    let outputs = words.map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();
-    PublicValues { outputs, exit_code: summary.exit_code }
+pub fn public_values(summary: &ExecutionSummary) -> PublicValues {
+    PublicValues { outputs: output_words(&summary.outputs), exit_code: summary.exit_code }
 }
 
-fn ran(job: JobId, done: Completed, public: PublicValues, seconds: f64, proof: Option<(std::path::PathBuf, usize)>) -> Ran {
+pub fn ran(job: JobId, done: Completed, public: PublicValues, seconds: f64, proof: Option<(std::path::PathBuf, usize)>) -> Ran {
     Ran {
         job: Some(job),
         public,

@@ -1,13 +1,16 @@
 //! What the commands print on stdout, for people or as JSON with stable keys.
 
+pub mod bench;
 pub mod dead;
+pub mod events;
+pub mod queues;
 
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use zisk_client::Cancellation;
 use zisk_client::local::PhaseSeconds;
-use zisk_common::ids::JobId;
+use zisk_common::ids::{JobId, ProgramId};
 use zisk_common::messages::{JobRecord, JobState, QueueOrder, WorkerPresence, WorkerState};
 use zisk_protocol::PublicValues;
 
@@ -236,4 +239,21 @@ pub fn cancelled(job: JobId, cancellation: Cancellation, as_json: bool) {
         Cancellation::Cancelled { before: true } => println!("job {job} had been cancelled already"),
         Cancellation::EndedBefore(state) => println!("job {job} had ended already: {state}"),
     }
+}
+
+pub fn registered(program: ProgramId, as_json: bool) {
+    match as_json {
+        true => println!("{}", json!({ "program": program.to_string() })),
+        false => println!("{program}"),
+    }
+}
+
+pub fn set_up(job: JobId, program: ProgramId, milliseconds: u64, as_json: bool) {
+    if as_json {
+        println!("{}", json!({ "job": job.to_string(), "program": program.to_string(), "milliseconds": milliseconds }));
+        return;
+    }
+    println!("job        {job}");
+    println!("program    {program}");
+    println!("time       {:.1} s", milliseconds as f64 / 1000.0);
 }
