@@ -130,7 +130,7 @@ impl Bus {
         Ok(())
     }
 
-    fn stream_config(&self, kind: StreamKind) -> stream::Config {
+    pub(crate) fn stream_config(&self, kind: StreamKind) -> stream::Config {
         let (retention, max_age, per_subject) = match kind {
             StreamKind::Requests | StreamKind::Assign | StreamKind::Report => {
                 (stream::RetentionPolicy::WorkQueue, Duration::ZERO, -1)
@@ -162,7 +162,7 @@ impl Bus {
         }
     }
 
-    fn consumer_config(&self, kind: ConsumerKind) -> pull::Config {
+    pub(crate) fn consumer_config(&self, kind: ConsumerKind) -> pull::Config {
         pull::Config {
             durable_name: Some(kind.durable_name().to_owned()),
             filter_subject: self.prefix().consumer_filter(kind),
@@ -180,7 +180,7 @@ impl Bus {
         }
     }
 
-    fn bucket_config(&self, kind: BucketKind) -> kv::Config {
+    pub(crate) fn bucket_config(&self, kind: BucketKind) -> kv::Config {
         kv::Config {
             bucket: self.prefix().bucket(kind),
             history: 1,
@@ -188,7 +188,9 @@ impl Bus {
             max_age: match kind {
                 BucketKind::Workers | BucketKind::Elections => self.config().lease,
                 BucketKind::Leader => self.config().leader_lease,
-                BucketKind::Jobs | BucketKind::Segments | BucketKind::Programs | BucketKind::Queue => Duration::ZERO,
+                BucketKind::Jobs | BucketKind::Segments | BucketKind::Programs | BucketKind::Queue | BucketKind::Cluster => {
+                    Duration::ZERO
+                }
             },
             num_replicas: self.config().replicas,
             storage: stream::StorageType::File,

@@ -229,12 +229,14 @@ pub enum BucketKind {
     Leader,
     /// The jobs that wait, in order, under one key.
     Queue,
+    /// What all processes must have in common.
+    Cluster,
 }
 
 impl BucketKind {
     /// All buckets.
     pub const ALL: &[Self] =
-        &[Self::Jobs, Self::Segments, Self::Workers, Self::Programs, Self::Elections, Self::Leader, Self::Queue];
+        &[Self::Jobs, Self::Segments, Self::Workers, Self::Programs, Self::Elections, Self::Leader, Self::Queue, Self::Cluster];
 
     const fn suffix(self) -> &'static str {
         match self {
@@ -245,6 +247,7 @@ impl BucketKind {
             Self::Elections => "ELECTIONS",
             Self::Leader => "LEADER",
             Self::Queue => "QUEUE",
+            Self::Cluster => "CLUSTER",
         }
     }
 }

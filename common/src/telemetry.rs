@@ -12,6 +12,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -158,7 +159,7 @@ pub fn init_metrics() -> Result<PrometheusHandle, TelemetryError> {
         .map_err(|error| TelemetryError::AlreadySet(error.to_string()))
 }
 
-/// Serves `/health` (200, empty) and, given metrics, `/metrics` (Prometheus text; else 404) until the future is dropped; returns the address, for
+/// Serves `/health` (200, empty), `/ready` (200, or 503 with the reason why not; 404 where there is no such thing) and, given metrics, `/metrics` (Prometheus text; else 404) until the future is dropped; returns the address, for
 /// port 0 picks a free one.
 ///
 /// # Errors
@@ -166,6 +167,7 @@ pub fn init_metrics() -> Result<PrometheusHandle, TelemetryError> {
 pub async fn serve(
     address: SocketAddr,
     metrics: Option<PrometheusHandle>,
+    not_ready: Option<watch::Receiver<Option<String>>>,
 ) -> Result<(SocketAddr, impl Future<Output = ()> + Send), TelemetryError> {
     let fail = |reason| TelemetryError::Listen { address, reason };
     let listener = TcpListener::bind(address).await.map_err(fail)?;
@@ -182,9 +184,10 @@ pub async fn serve(
                 }
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        let metrics = metrics.clone();
+                        let (metrics, not_ready) = (metrics.clone(), not_ready.clone());
                         tokio::spawn(async move {
-                            if let Ok(Err(error)) = tokio::time::timeout(REQUEST_TIMEOUT, answer(stream, metrics.as_ref())).await {
+                            let answered = answer(stream, metrics.as_ref(), not_ready.as_ref());
+                            if let Ok(Err(error)) = tokio::time::timeout(REQUEST_TIMEOUT, answered).await {
                                 tracing::debug!(%error, "scrape failed");
                             }
                         });
@@ -201,7 +204,11 @@ pub async fn serve(
     Ok((bound, served))
 }
 
-async fn answer(mut stream: TcpStream, metrics: Option<&PrometheusHandle>) -> std::io::Result<()> {
+async fn answer(
+    mut stream: TcpStream,
+    metrics: Option<&PrometheusHandle>,
+    not_ready: Option<&watch::Receiver<Option<String>>>,
+) -> std::io::Result<()> {
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
         if request.len() > MAX_REQUEST || stream.read_buf(&mut request).await? == 0 {
@@ -213,9 +220,14 @@ async fn answer(mut stream: TcpStream, metrics: Option<&PrometheusHandle>) -> st
     let path = |word: &str| word.split('?').next().unwrap_or(word).to_owned();
     let (status, body) = match (words.next(), words.next().map(path).as_deref(), metrics) {
         (Some("GET" | "HEAD"), Some("/health"), _) => ("200 OK", String::new()),
+        (Some("GET" | "HEAD"), Some("/ready"), _) => match not_ready.map(|reason| reason.borrow().clone()) {
+            Some(None) => ("200 OK", "ready\n".to_owned()),
+            Some(Some(reason)) => ("503 Service Unavailable", format!("{reason}\n")),
+            None => ("404 Not Found", "there are /health and /metrics\n".to_owned()),
+        },
         (Some("GET" | "HEAD"), Some("/metrics"), Some(metrics)) => ("200 OK", metrics.render()),
         (Some("GET" | "HEAD"), Some("/metrics"), None) => ("404 Not Found", "metrics are switched off\n".to_owned()),
-        (Some("GET" | "HEAD"), ..) => ("404 Not Found", "there are /health and /metrics\n".to_owned()),
+        (Some("GET" | "HEAD"), ..) => ("404 Not Found", "there are /health, /ready and /metrics\n".to_owned()),
         _ => ("405 Method Not Allowed", "GET and HEAD only\n".to_owned()),
     };
     let head = format!(
@@ -246,15 +258,20 @@ mod tests {
     async fn health_and_metrics_are_served() {
         let recorder = PrometheusBuilder::new().build_recorder();
         let handle = recorder.handle();
+        let ready = watch::Sender::new(None);
         metrics::with_local_recorder(&recorder, || metrics::counter!("zisk_test_total").increment(3));
-        let (address, served) = serve(([127, 0, 0, 1], 0).into(), Some(handle)).await.unwrap();
+        let (address, served) = serve(([127, 0, 0, 1], 0).into(), Some(handle), Some(ready.subscribe())).await.unwrap();
         tokio::spawn(served);
         let health = get(address, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await;
         assert!(health.starts_with("HTTP/1.1 200") && health.ends_with("\r\n\r\n"), "{health}");
         let metrics = get(address, "GET /metrics?x HTTP/1.1\r\n\r\n").await;
         assert!(metrics.contains("zisk_test_total 3"), "{metrics}");
+        assert!(get(address, "GET /ready HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+        ready.send_replace(Some("it is away".to_owned()));
+        let answer = get(address, "GET /ready HTTP/1.1\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("it is away\n"), "{answer}");
         assert!(get(address, "GET / HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 404"));
-        let (without, served) = serve(([127, 0, 0, 1], 0).into(), None).await.unwrap();
+        let (without, served) = serve(([127, 0, 0, 1], 0).into(), None, None).await.unwrap();
         tokio::spawn(served);
         assert!(get(without, "GET /metrics HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 404"));
         assert!(get(without, "GET /health HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 200"));

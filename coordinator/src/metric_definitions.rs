@@ -20,7 +20,9 @@ pub const JOBS_TOTAL: &str = "zisk_jobs_total";
 pub const REQUESTS_REFUSED: &str = "zisk_requests_refused_total";
 /// Workers whose presence is current.
 pub const WORKERS_CONNECTED: &str = "zisk_workers_connected";
-/// Compute units the present workers advertise together.
+/// The same by state. Label `state`: `idle`, `busy`, `draining`, `failed`.
+pub const WORKERS: &str = "zisk_workers";
+/// Compute units that the present workers advertise together, without those that get no work.
 pub const COMPUTE_UNITS: &str = "zisk_compute_units";
 /// Messages a consumer has not finished: pending and unacknowledged. Labels `stream` and `consumer`.
 pub const QUEUE_DEPTH: &str = "zisk_queue_depth";
@@ -32,6 +34,11 @@ pub const REPORTS_REFUSED: &str = "zisk_reports_refused_total";
 pub const INCIDENTS: &str = "zisk_contribution_incidents_total";
 /// Assignments published again after a failed attempt. Label `phase`.
 pub const RETRIES: &str = "zisk_assignment_retries_total";
+/// Streams, consumers and buckets found deleted or altered by hand, and repaired. Labels `kind` (`stream`, `consumer`, `bucket`,
+/// `object_bucket`), `name` and `change` (`deleted`, `altered`).
+pub const BUS_ALTERED: &str = "zisk_bus_altered_total";
+/// Streams, consumers and buckets that have other settings and cannot be brought back.
+pub const BUS_STUCK: &str = "zisk_bus_stuck";
 /// Time a job spent in a phase. Label `phase`.
 pub const PHASE_SECONDS: &str = "zisk_phase_duration_seconds";
 /// Time from request to terminal state. Labels `kind` and `outcome`.
@@ -50,12 +57,19 @@ pub fn describe() {
     describe_counter!(JOBS_TOTAL, Unit::Count, "Jobs that reached a terminal state, by kind and outcome");
     describe_counter!(REQUESTS_REFUSED, Unit::Count, "Requests refused, by kind");
     describe_gauge!(WORKERS_CONNECTED, Unit::Count, "Workers whose presence is current");
-    describe_gauge!(COMPUTE_UNITS, Unit::Count, "Compute units of the present workers together");
+    describe_gauge!(WORKERS, Unit::Count, "Workers whose presence is current, by state");
+    describe_gauge!(COMPUTE_UNITS, Unit::Count, "Compute units of the present workers that get work");
     describe_gauge!(QUEUE_DEPTH, Unit::Count, "Messages a consumer has not finished, by stream and consumer");
     describe_counter!(DUPLICATES, Unit::Count, "Reports whose result was committed already, by phase");
     describe_counter!(REPORTS_REFUSED, Unit::Count, "Reports that were stale, out of order or malformed, by phase");
     describe_counter!(INCIDENTS, Unit::Count, "Contributions that differ from the committed one");
     describe_counter!(RETRIES, Unit::Count, "Assignments published again after a failed attempt, by phase");
+    describe_counter!(
+        BUS_ALTERED,
+        Unit::Count,
+        "Streams, consumers and buckets deleted or altered by hand, by kind, name and change"
+    );
+    describe_gauge!(BUS_STUCK, Unit::Count, "Streams, consumers and buckets that cannot be brought back to their settings");
     describe_histogram!(PHASE_SECONDS, Unit::Seconds, "Time a job spent in a phase");
     describe_histogram!(JOB_SECONDS, Unit::Seconds, "Time from request to terminal state");
     describe_counter!(COMMIT_CONFLICTS, Unit::Count, "Commits that lost a compare-and-swap");

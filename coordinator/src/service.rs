@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use metrics::gauge;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zisk_common::bus::{Bus, BusConfig, ConnectError};
 use zisk_common::election::{Leadership, Lease, Tenure};
@@ -15,7 +16,7 @@ use zisk_common::keep_alive::{KeepAlive, KeepAliveError};
 use zisk_common::objects::{Objects, StoreUrl};
 use zisk_common::telemetry::{self, Console};
 
-use crate::bus::Coordinator;
+use crate::bus::{Coordinator, NotReady, upkeep};
 use crate::config::{Config, Flags, Metrics};
 use crate::job::ZiskProtocol;
 use crate::leadership;
@@ -51,7 +52,8 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
 async fn serve(config: &Config, bus_config: BusConfig, store: StoreUrl) -> anyhow::Result<()> {
     let stop = stop_on_signal()?;
     // The port first: one in use ends the process before it touches the bus.
-    let admin = admin_pages(&config.metrics).await?;
+    let not_ready = NotReady::new(Some("not connected to NATS".to_owned()));
+    let admin = admin_pages(&config.metrics, not_ready.subscribe()).await?;
     let id = CoordinatorId::random();
     tracing::info!(
         name = config.service.name,
@@ -66,10 +68,13 @@ async fn serve(config: &Config, bus_config: BusConfig, store: StoreUrl) -> anyho
     let Some((bus, keep_alive)) = until_stopped(&stop, connect(&bus_config)).await.transpose()? else {
         return Ok(());
     };
+    // Standing by is what it is for.
+    not_ready.send_replace(None);
     while let Some(lease) = until_stopped(&stop, leadership::stand_by(&bus, &keep_alive, id)).await {
         gauge!(LEADER).set(1);
-        let ended = lead(config, &bus, &store, &lease, &stop).await;
+        let ended = lead(config, &bus, &store, &lease, &not_ready, &stop).await;
         gauge!(LEADER).set(0);
+        not_ready.send_replace(None);
         if tokio::time::timeout(RESIGNED_WITHIN, lease.resign()).await.is_err() {
             tracing::debug!("not resigned in time; the lease expires");
         }
@@ -85,10 +90,11 @@ async fn lead(
     bus: &Bus,
     store: &StoreUrl,
     lease: &Lease<Leadership>,
+    not_ready: &NotReady,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let prepared = tokio::select! {
-        prepared = until_stopped(stop, prepare(bus, lease.tenure(), store, config)) => prepared,
+        prepared = until_stopped(stop, prepare(bus, lease.tenure(), store, config, not_ready)) => prepared,
         () = lease.lost() => None,
     };
     let Some(coordinator) = prepared else { return Ok(()) };
@@ -143,8 +149,8 @@ async fn until_stopped<T>(stop: &CancellationToken, work: impl Future<Output = T
     }
 }
 
-/// Serves `/health`, and `/metrics` unless they are switched off; returns where.
-async fn admin_pages(metrics: &Metrics) -> anyhow::Result<SocketAddr> {
+/// Serves `/health`, `/ready`, and `/metrics` unless they are switched off; returns where.
+async fn admin_pages(metrics: &Metrics, not_ready: watch::Receiver<Option<String>>) -> anyhow::Result<SocketAddr> {
     let handle = if metrics.enabled {
         let handle = telemetry::init_metrics()?;
         metric_definitions::describe();
@@ -158,7 +164,7 @@ async fn admin_pages(metrics: &Metrics) -> anyhow::Result<SocketAddr> {
         .ok()
         .and_then(|mut addresses| addresses.next())
         .with_context(|| format!("metrics.host {:?} is not an address of this machine", metrics.host))?;
-    let (bound, served) = telemetry::serve(address, handle)
+    let (bound, served) = telemetry::serve(address, handle, Some(not_ready))
         .await
         .context("choose another port with --metrics-port, ZISK_COORDINATOR_METRICS_PORT or [metrics] port")?;
     tokio::spawn(served);
@@ -183,18 +189,26 @@ async fn connect(config: &BusConfig) -> anyhow::Result<(Bus, KeepAlive)> {
 }
 
 /// Brings streams and buckets to their settings and opens everything, for as long as it takes.
-async fn prepare(bus: &Bus, tenure: Tenure, store: &StoreUrl, config: &Config) -> Coordinator {
+async fn prepare(bus: &Bus, tenure: Tenure, store: &StoreUrl, config: &Config, not_ready: &NotReady) -> Coordinator {
     loop {
         let prepared = async {
             bus.prepare().await?;
             let objects = Objects::open(store, bus).await?;
+            upkeep::mark_store(bus, &objects).await?;
             let (protocol, defaults) = (Arc::new(ZiskProtocol), config.job_defaults());
             let limits = config.queue.limits();
-            Ok::<_, anyhow::Error>(Coordinator::new(bus.clone(), tenure.clone(), objects, protocol, defaults, limits).await?)
+            let (bus, tenure, not_ready) = (bus.clone(), tenure.clone(), not_ready.clone());
+            Ok::<_, anyhow::Error>(Coordinator::new(bus, tenure, objects, protocol, defaults, limits, not_ready).await?)
         };
         match prepared.await {
-            Ok(coordinator) => return coordinator,
-            Err(error) => tracing::warn!("cannot work yet: {error:#}; trying again"),
+            Ok(coordinator) => {
+                not_ready.send_replace(None);
+                return coordinator;
+            }
+            Err(error) => {
+                tracing::warn!("cannot work yet: {error:#}; trying again");
+                not_ready.send_replace(Some(format!("{error:#}")));
+            }
         }
         tokio::time::sleep(PAUSE).await;
     }

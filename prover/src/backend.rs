@@ -86,6 +86,8 @@ pub trait Backend: Send + Sync {
         challenge: &GlobalChallenge,
         node: &[u8],
     ) -> Result<(), BackendError>;
+    /// Shows that this machine can prove: a whole job in miniature, well below a second.
+    fn self_test(&self) -> Result<(), BackendError>;
     /// Verifies a final proof: the public values it proves, or what is wrong.
     fn verify(&self, verifying_key: &[u8], proof: &[u8]) -> Result<PublicValues, BackendError>;
 }

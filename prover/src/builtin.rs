@@ -14,6 +14,7 @@ use crate::backend::{Backend, BackendError, Contributed, ExecuteOptions, Executi
 use crate::bundle::{FinalProof, Node, ProofError, ProvenSegment, decode, encode};
 use crate::keys::{FORMAT, KeyError, ProvingKey, VerifyingKey, check_parameters};
 use crate::segment::{Committed, MAX_STEPS, Verifier, contribute};
+use crate::self_test::self_test;
 use crate::stark::config::Parameters;
 
 /// The built-in prover.
@@ -99,6 +100,10 @@ impl Backend for BuiltIn {
             return refuse("it was made for another challenge");
         }
         node.verify(&Verifier::new(&key)).map(drop).map_err(rejected)
+    }
+
+    fn self_test(&self) -> Result<(), BackendError> {
+        self_test(self)
     }
 
     fn verify(&self, verifying_key_bytes: &[u8], proof: &[u8]) -> Result<PublicValues, BackendError> {

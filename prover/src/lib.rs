@@ -7,6 +7,7 @@ pub mod bundle;
 pub mod keys;
 pub mod public;
 pub mod segment;
+mod self_test;
 pub mod stark;
 pub mod tables;
 pub mod witness;

@@ -63,6 +63,8 @@ pub struct Fleet {
     settings: Settings,
     /// Of coordinators started from now on.
     pub coordinator_environment: Vec<(&'static str, String)>,
+    /// Of workers started from now on.
+    pub worker_environment: Vec<(&'static str, String)>,
     started: u32,
     /// The servers, and the directory of all logs.
     pub nats: NatsCluster,
@@ -82,9 +84,19 @@ impl Fleet {
         let bus = Bus::connect(args.bus("zisk-tests")?).await?;
         let objects = Objects::open(&args.store()?, &bus).await?;
         let (workers, coordinators) = (Vec::new(), Vec::new());
-        let coordinator_environment = Vec::new();
-        let mut fleet =
-            Self { workers, coordinators, client, bus, objects, proxy, settings, coordinator_environment, started: 0, nats };
+        let mut fleet = Self {
+            workers,
+            coordinators,
+            client,
+            bus,
+            objects,
+            proxy,
+            settings,
+            coordinator_environment: Vec::new(),
+            worker_environment: Vec::new(),
+            started: 0,
+            nats,
+        };
         fleet.start_coordinator()?;
         Ok(fleet)
     }
@@ -160,7 +172,10 @@ impl Fleet {
     pub fn launch_worker(&mut self, url: &str, by_proxy: bool) -> Result<Worker> {
         let label = self.label("worker");
         let id = WorkerId::random();
-        let program = self.program("zisk-worker", url).arg("--worker-id").arg(id.to_string());
+        let mut program = self.program("zisk-worker", url).arg("--worker-id").arg(id.to_string());
+        for (key, value) in &self.worker_environment {
+            program = program.env(key, value);
+        }
         let process = program.arg("--compute-capacity").arg("1").start(&label)?;
         Ok(Worker { id, process, by_proxy })
     }

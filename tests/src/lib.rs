@@ -14,6 +14,7 @@ mod nats_cluster;
 pub mod oracles;
 mod process;
 mod proxy;
+pub mod scrape;
 pub mod story;
 
 pub use nats::{NatsServer, nats_server};

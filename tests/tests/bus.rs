@@ -301,6 +301,7 @@ async fn a_worker_is_seen_while_it_lives() {
         capacity: 10,
         versions: Versions::default(),
         state: WorkerState::Idle,
+        reason: None,
         load: Load::default(),
         started_ms: unix_ms(),
         seen_ms: 0,
@@ -524,7 +525,9 @@ async fn buckets_have_the_ages_that_expire_the_dead() {
         let expected = match kind {
             BucketKind::Workers | BucketKind::Elections => bus.config().lease,
             BucketKind::Leader => bus.config().leader_lease,
-            BucketKind::Jobs | BucketKind::Segments | BucketKind::Programs | BucketKind::Queue => Duration::ZERO,
+            BucketKind::Jobs | BucketKind::Segments | BucketKind::Programs | BucketKind::Queue | BucketKind::Cluster => {
+                Duration::ZERO
+            }
         };
         assert_eq!(age, expected, "{kind:?}");
     }

@@ -268,6 +268,7 @@ async fn a_job_goes_through_all_its_phases_and_leaves_nothing_behind() -> Result
             capacity: 10,
             versions: Versions::default(),
             state: WorkerState::Idle,
+            reason: None,
             load: Load::default(),
             started_ms: unix_ms(),
             seen_ms: unix_ms(),

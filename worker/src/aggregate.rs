@@ -56,13 +56,18 @@ pub async fn run(context: Context, candidacy: Candidacy, lease: Lease, cancel: C
         () = cancel.cancelled() => Err(Problem::Unwanted),
     };
     match result {
-        Ok(()) => info!(%job, epoch, "aggregation done"),
+        Ok(()) => {
+            context.health.succeeded();
+            info!(%job, epoch, "aggregation done");
+        }
         Err(problem) if problem.kind().is_none() || cancel.is_cancelled() => debug!(%job, epoch, "aggregation stopped"),
         Err(problem) => {
             warn!(%job, epoch, error = %problem, "aggregation failed");
-            // The coordinator counts an aggregation's failures by epoch.
-            let attempt = u32::try_from(epoch).unwrap_or(u32::MAX);
-            context.report_failure(job, attempt, Phase::Folded, None, &problem, &cancel).await;
+            if !context.failed_for_its_own_reasons(&problem, (job, None)).await {
+                // The coordinator counts an aggregation's failures by epoch.
+                let attempt = u32::try_from(epoch).unwrap_or(u32::MAX);
+                context.report_failure(job, attempt, Phase::Folded, None, &problem, &cancel).await;
+            }
         }
     }
     lease.resign().await;

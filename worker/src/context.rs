@@ -23,6 +23,7 @@ use zisk_common::objects::Objects;
 use zisk_common::subjects::{AssignmentKind, BucketKind, ConsumerKind, Phase};
 use zisk_prover::backend::Backend;
 
+use crate::health::Health;
 use crate::metric_definitions::FAILURES;
 use crate::problem::Problem;
 use crate::programs::Programs;
@@ -58,6 +59,8 @@ pub struct Inner {
     pub programs: Programs,
     /// One fold at a time: it uses all cores as a proof does.
     pub folding: Semaphore,
+    /// Whether this worker can work.
+    pub health: Health,
     objects: Objects,
     jobs: Bucket<JobRecord>,
     segments: Bucket<SegmentRecord>,
@@ -81,6 +84,7 @@ impl Context {
         objects: Objects,
         backend: Arc<dyn Backend>,
         programs_cached: usize,
+        health: Health,
     ) -> Result<Self, BusError> {
         let inner = Inner {
             worker,
@@ -88,6 +92,7 @@ impl Context {
             programs: Programs::new(backend.clone(), programs_cached),
             backend,
             folding: Semaphore::new(1),
+            health,
             objects,
             jobs: bus.jobs().await?,
             segments: bus.bucket(BucketKind::Segments).await?,
@@ -110,6 +115,11 @@ impl Inner {
     /// The same for an object whose size is not known.
     pub async fn get_by_key(&self, key: ObjectKey) -> Result<Bytes, Problem> {
         Ok(self.objects.get(key).await?)
+    }
+
+    /// The object store.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
     }
 
     /// Stores an object under its digest.

@@ -5,6 +5,7 @@ pub mod aggregate;
 pub mod compute;
 pub mod config;
 pub mod context;
+pub mod health;
 pub mod lost;
 pub mod memory;
 pub mod metric_definitions;

@@ -26,8 +26,9 @@ async fn serve_metrics(config: &Config) -> anyhow::Result<()> {
     let host = config.metrics.host.parse().context("[metrics] host is not an IP address")?;
     let handle = telemetry::init_metrics()?;
     metric_definitions::describe();
-    let (address, serve) =
-        telemetry::serve(SocketAddr::new(host, port), Some(handle)).await.context("choose another port with --metrics-port")?;
+    let (address, serve) = telemetry::serve(SocketAddr::new(host, port), Some(handle), None)
+        .await
+        .context("choose another port with --metrics-port")?;
     tracing::info!(%address, "serving /health and /metrics");
     tokio::spawn(serve);
     Ok(())

@@ -45,11 +45,17 @@ pub async fn run(context: &Context, assignment: PlanAssignment, delivery: Delive
         carried_out
     };
     match carried_out.await {
-        Ok(()) => delivery.ack().await,
+        Ok(()) => {
+            context.health.succeeded();
+            delivery.ack().await;
+        }
         // Either the job is over, and its assignments are purged, or this worker leaves and another is to take the plan.
         Err(_) if cancel.is_cancelled() => delivery.nak().await,
         Err(problem) => {
             warn!(%job, attempt, error = %problem, "plan failed");
+            if context.failed_for_its_own_reasons(&problem, (job, None)).await {
+                return delivery.nak().await;
+            }
             context.report_failure(job, attempt, Phase::Executed, None, &problem, &cancel).await;
             delivery.ack().await;
         }

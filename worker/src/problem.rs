@@ -38,6 +38,18 @@ impl Problem {
             | Self::Message(_) => Some(FailureKind::Internal),
         }
     }
+
+    /// Whether it may lie in this worker: in its object store, or in its prover.
+    pub fn may_be_the_workers(&self) -> bool {
+        match self {
+            Self::Backend(BackendError::Malformed { .. } | BackendError::Rejected(_) | BackendError::Internal(_))
+            | Self::Object(_) => true,
+            Self::Backend(BackendError::Program(_) | BackendError::Trap(_) | BackendError::Stopped)
+            | Self::Bus(_)
+            | Self::Unwanted
+            | Self::Message(_) => false,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -162,6 +162,7 @@ pub async fn prove(context: Context, segment: Segment, start: Start, challenge: 
     }
     info!(job = %segment.job(), segment = segment.n(), attempt = segment.attempt, milliseconds, "proven");
     counter!(SEGMENTS, "event" => "proven").increment(1);
+    context.health.succeeded();
     if let Some(log_steps) = segment.assignment.params.log_segment_steps {
         counter!(STEPS_PROVEN).increment(1 << log_steps);
     }
@@ -173,11 +174,14 @@ pub async fn prove(context: Context, segment: Segment, start: Start, challenge: 
     events.tell(Event::Settled(segment.key));
 }
 
-/// Reports the failure, if it is one, and settles the assignment.
+/// Reports the failure, if it is one, and settles the assignment; gives it back when the failure is this worker's own.
 async fn fail(context: &Context, segment: &Segment, phase: Phase, problem: Problem, events: &Events) {
     if !segment.cancel.is_cancelled() {
         let (job, n, attempt) = (segment.job(), segment.n(), segment.attempt);
         warn!(%job, segment = n, attempt, phase = phase.as_str(), error = %problem, "segment failed");
+        if context.failed_for_its_own_reasons(&problem, (job, Some(n))).await {
+            return events.tell(Event::Returned(segment.key));
+        }
         context.report_failure(job, attempt, phase, Some(n), &problem, &segment.cancel).await;
     }
     events.tell(Event::Settled(segment.key));

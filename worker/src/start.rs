@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use zisk_common::buckets::BucketError;
 use zisk_common::bus::{Bus, BusConfig, BusError, ConnectError};
 use zisk_common::config::ConfigError;
 use zisk_common::ids::WorkerId;
 use zisk_common::keep_alive::{KeepAlive, KeepAliveError};
-use zisk_common::messages::{Load, Version, Versions, WorkerPresence, WorkerState, unix_ms};
-use zisk_common::objects::{ObjectError, Objects, StoreUrl};
+use zisk_common::messages::{Load, ObjectKey, Version, Versions, WorkerPresence, WorkerState, unix_ms};
+use zisk_common::objects::{Objects, StoreUrl};
 use zisk_common::presence::Presence;
 use zisk_prover::backend::Backend;
 
 use crate::config::Config;
 use crate::context::Context;
+use crate::health::{Health, Pauses, Unfit, examine};
 use crate::pull::{Pulling, Pulls};
 use crate::worker::{Event, Events, Worker};
 
@@ -32,9 +33,6 @@ pub enum StartError {
     /// The bus cannot be used, and waiting will not change that.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The object store cannot be used.
-    #[error(transparent)]
-    Objects(#[from] ObjectError),
     /// Streams or buckets cannot be made.
     #[error(transparent)]
     Bus(#[from] BusError),
@@ -53,7 +51,7 @@ impl StartError {
             Self::Connect(error) | Self::KeepAlive(KeepAliveError::Connect(error)) => {
                 matches!(error, ConnectError::Unreachable { .. })
             }
-            Self::Bus(error) | Self::Bucket(BucketError::Bus(error)) | Self::Objects(ObjectError::Bus(error)) => error.transient,
+            Self::Bus(error) | Self::Bucket(BucketError::Bus(error)) => error.transient,
             _ => false,
         }
     }
@@ -63,8 +61,14 @@ impl StartError {
 struct Started {
     bus: Bus,
     keep_alive: KeepAlive,
-    objects: Objects,
     presence: Presence,
+}
+
+/// What a worker that has passed its tests works with.
+struct Able {
+    objects: Objects,
+    /// The mark that was found in the store.
+    mark: Option<ObjectKey>,
 }
 
 /// Runs a worker until `drain`; then it finishes what it has begun, or gives it back, and returns.
@@ -77,8 +81,8 @@ pub async fn run(config: Config, backend: Arc<dyn Backend>, drain: CancellationT
     let worker = config.worker_id();
     let bus = config.bus(&format!("zisk-worker {worker}"))?;
     let store = config.bus.store()?;
-    let started = loop {
-        match start(&config, &bus, &store, worker, backend.version()).await {
+    let (started, able) = loop {
+        match start(&config, &bus, &store, worker, &backend).await {
             Ok(started) => break started,
             Err(error) if error.is_transient() => {
                 warn!("{error}; trying again in {} s", config.connection.reconnect_interval_seconds);
@@ -92,8 +96,58 @@ pub async fn run(config: Config, backend: Arc<dyn Backend>, drain: CancellationT
         }
     };
     let capacity = config.worker.compute_capacity.compute_units;
-    info!("registered as worker {worker} (capacity {capacity})");
-    work(&config, backend, worker, started, drain).await
+    match &able {
+        Ok(_) => info!("registered as worker {worker} (capacity {capacity})"),
+        Err(unfit) => error!("registered as worker {worker} (capacity {capacity}), but takes nothing: {unfit}"),
+    }
+    let able = tokio::select! {
+        able = until_able(able, &started, &store, worker, &backend) => able,
+        () = drain.cancelled() => {
+            leave(started.presence).await;
+            return Ok(());
+        }
+    };
+    work(&config, backend, worker, started, able, drain).await
+}
+
+/// Opens the object store and tests this worker.
+async fn test(bus: &Bus, store: &StoreUrl, worker: WorkerId, backend: &Arc<dyn Backend>) -> Result<Able, Unfit> {
+    let objects = Objects::open(store, bus).await?;
+    let mark = examine(bus, &objects, backend, worker).await?;
+    Ok(Able { objects, mark })
+}
+
+/// Tests a worker that cannot work until it can; meanwhile it is shown why.
+async fn until_able(
+    mut able: Result<Able, Unfit>,
+    started: &Started,
+    store: &StoreUrl,
+    worker: WorkerId,
+    backend: &Arc<dyn Backend>,
+) -> Able {
+    let presence = &started.presence;
+    let mut pauses = Pauses::default();
+    let mut failed = false;
+    loop {
+        match able {
+            Ok(able) => {
+                if failed {
+                    info!("this worker can work now");
+                    presence.update(|entry| (entry.state, entry.reason) = (WorkerState::Idle, None));
+                }
+                return able;
+            }
+            Err(unfit) => {
+                if failed {
+                    warn!(reason = %unfit, "this worker still cannot work");
+                }
+                failed = true;
+                presence.update(|entry| entry.reason = Some(unfit.to_string()));
+            }
+        }
+        tokio::time::sleep(pauses.take()).await;
+        able = test(&started.bus, store, worker, backend).await;
+    }
 }
 
 async fn start(
@@ -101,19 +155,20 @@ async fn start(
     bus: &BusConfig,
     store: &StoreUrl,
     worker: WorkerId,
-    backend: &str,
-) -> Result<Started, StartError> {
+    backend: &Arc<dyn Backend>,
+) -> Result<(Started, Result<Able, Unfit>), StartError> {
     let bus = Bus::connect(bus.clone()).await?;
     bus.prepare_missing().await?;
-    let objects = Objects::open(store, &bus).await?;
     let keep_alive = KeepAlive::start(&bus).await?;
+    let able = test(&bus, store, worker, backend).await;
     let entry = WorkerPresence {
         v: Version::default(),
         worker,
         host: host(config),
         capacity: config.worker.compute_capacity.compute_units,
-        versions: Versions { release: env!("CARGO_PKG_VERSION").to_owned(), backend: backend.to_owned(), asked: None },
-        state: WorkerState::Idle,
+        versions: Versions { release: env!("CARGO_PKG_VERSION").to_owned(), backend: backend.version().to_owned(), asked: None },
+        state: if able.is_ok() { WorkerState::Idle } else { WorkerState::Failed },
+        reason: able.as_ref().err().map(ToString::to_string),
         load: Load::default(),
         started_ms: unix_ms(),
         seen_ms: unix_ms(),
@@ -121,7 +176,7 @@ async fn start(
     // Written here first, so that "registered" is true when it is logged.
     bus.workers().await?.put(worker, &entry).await?;
     let presence = Presence::start(&keep_alive, entry);
-    Ok(Started { bus, keep_alive, objects, presence })
+    Ok((Started { bus, keep_alive, presence }, able))
 }
 
 async fn work(
@@ -129,14 +184,17 @@ async fn work(
     backend: Arc<dyn Backend>,
     worker: WorkerId,
     started: Started,
+    able: Able,
     drain: CancellationToken,
 ) -> Result<(), StartError> {
-    let Started { bus, keep_alive, objects, presence } = started;
+    let Started { bus, keep_alive, presence } = started;
     let limits = config.limits();
     info!(slots = limits.slots, aside_mib = limits.aside_bytes >> 20, backend = backend.version(), "ready for assignments");
     let programs = config.proving.programs_cached;
     let prover = backend.version();
-    let context = Context::open(worker, bus.clone(), keep_alive.clone(), objects, backend, programs).await?;
+    let health = Health::new(able.mark);
+    let mut unfit = health.follow();
+    let context = Context::open(worker, bus.clone(), keep_alive.clone(), able.objects, backend, programs, health).await?;
     let (events, received) = Events::channel();
     let (wanted, pulls) = watch::channel(Pulls::default());
     let (load, mut shown) = watch::channel(Load::default());
@@ -160,6 +218,9 @@ async fn work(
             heard.tell(Event::Broadcast(broadcasts.next().await));
         }
     }));
+    let tested = context.clone();
+    let tending = stop.clone();
+    tokio::spawn(async move { tested.look_after_itself(tending).await });
     let show = async {
         let draining = drain.clone();
         loop {
@@ -169,15 +230,19 @@ async fn work(
                     Err(_) => break, // the worker's loop has ended
                 },
                 Ok(()) = other_version.changed() => {}
+                Ok(()) = unfit.changed() => {}
             }
             let load = shown.borrow_and_update().clone();
             let asked = other_version.borrow_and_update().clone();
+            let reason = unfit.borrow_and_update().clone();
             presence.update(|entry| {
-                entry.state = match (draining.is_cancelled(), load.assignments) {
-                    (true, _) => WorkerState::Draining,
-                    (false, 0) => WorkerState::Idle,
-                    (false, _) => WorkerState::Busy,
+                entry.state = match (draining.is_cancelled(), &reason, load.assignments) {
+                    (true, ..) => WorkerState::Draining,
+                    (false, Some(_), _) => WorkerState::Failed,
+                    (false, None, 0) => WorkerState::Idle,
+                    (false, None, _) => WorkerState::Busy,
                 };
+                entry.reason = reason;
                 entry.load = load;
                 entry.versions.asked = asked;
             });
@@ -187,12 +252,16 @@ async fn work(
     let worker = Worker::new(context, limits, events, wanted, load);
     tokio::join!(worker.run(received, drain.clone(), config.shutdown_timeout()), show);
     stop.cancel();
-    if tokio::time::timeout(LEAVE_TIMEOUT, presence.leave()).await.is_err() {
-        warn!("presence not removed; it expires");
-    }
+    leave(presence).await;
     bus.flush().await;
     info!("stopped");
     Ok(())
+}
+
+async fn leave(presence: Presence) {
+    if tokio::time::timeout(LEAVE_TIMEOUT, presence.leave()).await.is_err() {
+        warn!("presence not removed; it expires");
+    }
 }
 
 /// Where this worker runs: its pinned name, or the machine's.

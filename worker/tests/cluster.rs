@@ -5,12 +5,13 @@
 mod fake;
 mod stage;
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fake::FakeProgram;
 use stage::{Outcome, Stage};
-use zisk_common::messages::FailureKind;
+use zisk_common::messages::{FailureKind, WorkerState};
 use zisk_common::subjects::RequestKind;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -204,4 +205,33 @@ async fn a_worker_of_another_version_takes_nothing_and_says_why() {
     assert_eq!(outdated.calls.contribute.load(Ordering::Relaxed), 0);
     worker.stop().await;
     outdated.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_prover_breaks_takes_nothing_until_it_is_mended() {
+    let stage = Stage::start().await;
+    let broken = Arc::new(AtomicBool::new(true));
+    let worker = stage.breakable_worker(&broken);
+    let shown = |state| stage.until_shown(state);
+    let presence = shown(WorkerState::Failed).await;
+    assert!(presence.reason.unwrap().contains("no such device"));
+    let elf = FakeProgram::new(6, 100).elf();
+    let job = stage.submit(RequestKind::Prove, &elf, b"").await;
+    let conducting = tokio::spawn(stage.conductor().conduct(job));
+    tokio::time::sleep(Duration::from_millis(1000)).await;
+    assert_eq!(worker.calls.setup.load(Ordering::Relaxed), 0, "it took the plan");
+
+    broken.store(false, Ordering::Relaxed);
+    shown(WorkerState::Busy).await;
+    while worker.calls.contribute.load(Ordering::Relaxed) == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // In the middle of its work: what it holds is given back, and the job is told of no failure.
+    broken.store(true, Ordering::Relaxed);
+    shown(WorkerState::Failed).await;
+    broken.store(false, Ordering::Relaxed);
+    let outcome = conducting.await.unwrap();
+    assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
+    worker.stop().await;
+    assert_eq!(stage.held_messages().await, 0);
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use zisk_client::Cancellation;
 use zisk_client::local::PhaseSeconds;
 use zisk_common::ids::{JobId, ProgramId};
-use zisk_common::messages::{JobRecord, JobState, QueueOrder, WorkerPresence, WorkerState};
+use zisk_common::messages::{JobRecord, JobState, QueueOrder, WorkerPresence};
 use zisk_protocol::PublicValues;
 
 /// A finished run, proven or not.
@@ -189,18 +189,14 @@ pub fn jobs(jobs: &[JobRecord], queue: &QueueOrder, as_json: bool) {
 }
 
 pub fn workers(workers: &[WorkerPresence], as_json: bool) {
-    let state = |worker: &WorkerPresence| match worker.state {
-        WorkerState::Idle => "idle",
-        WorkerState::Busy => "busy",
-        WorkerState::Draining => "draining",
-    };
     if as_json {
         let values = workers.iter().map(|worker| {
             json!({
                 "worker": worker.worker.to_string(),
                 "host": worker.host,
                 "capacity": worker.capacity,
-                "state": state(worker),
+                "state": worker.state.as_str(),
+                "reason": worker.reason,
                 "busy": worker.load.units_busy,
                 "assignments": worker.load.assignments,
                 "waiting": worker.load.waiting,
@@ -216,8 +212,11 @@ pub fn workers(workers: &[WorkerPresence], as_json: bool) {
     for worker in workers {
         let load = &worker.load;
         let host: String = worker.host.chars().take(16).collect();
-        let (capacity, state) = (worker.capacity, state(worker));
+        let (capacity, state) = (worker.capacity, worker.state.as_str());
         println!("{}  {host:16}  {capacity:>8}  {state:8}  {:>4}  {:>4}", worker.worker, load.units_busy, load.assignments);
+        if let Some(reason) = &worker.reason {
+            println!("  gets no work: {reason}");
+        }
         if let Some(asked) = &worker.versions.asked {
             let own = &worker.versions.backend;
             println!("  gets no work: its prover is {own}, the coordinator's {asked}; run the same release on both");

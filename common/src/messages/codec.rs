@@ -133,6 +133,7 @@ messages! {
     super::Begun => "work begun",
     super::DeadLetter => "dead letter",
     super::QueueOrder => "queue order",
+    super::StoreMark => "store mark",
 }
 
 /// Writes a message as MessagePack with named fields.

@@ -18,6 +18,8 @@ pub enum ObjectScope {
     Input,
     /// A final proof. Kept.
     Proof,
+    /// What tells the cluster's store from others ([`StoreMark`](super::StoreMark)). Kept.
+    Mark,
     /// A segment; deleted with its job. The job is in the key because two jobs that run the same program on the same
     /// input cut the same segments, and the first to end must not delete the other's.
     Segment(JobId),
@@ -50,6 +52,7 @@ impl fmt::Display for ObjectKey {
             ObjectScope::Key => write!(f, "key/{digest}"),
             ObjectScope::Input => write!(f, "input/{digest}"),
             ObjectScope::Proof => write!(f, "proof/{digest}"),
+            ObjectScope::Mark => write!(f, "mark/{digest}"),
             ObjectScope::Segment(job) => write!(f, "job/{job}/segment/{digest}"),
             ObjectScope::Node(job) => write!(f, "job/{job}/node/{digest}"),
         }
@@ -67,12 +70,13 @@ impl FromStr for ObjectKey {
             ["key", digest] => (ObjectScope::Key, digest),
             ["input", digest] => (ObjectScope::Input, digest),
             ["proof", digest] => (ObjectScope::Proof, digest),
+            ["mark", digest] => (ObjectScope::Mark, digest),
             ["job", id, "segment", digest] => (ObjectScope::Segment(job(id)?), digest),
             ["job", id, "node", digest] => (ObjectScope::Node(job(id)?), digest),
             _ => {
                 let text: String = text.chars().take(120).collect();
                 return Err(format!(
-                    "{text:?} is not an object key: expected {{program,key,input,proof}}/<digest> or \
+                    "{text:?} is not an object key: expected {{program,key,input,proof,mark}}/<digest> or \
                      job/<job>/{{segment,node}}/<digest>"
                 ));
             }

@@ -22,6 +22,9 @@ pub struct WorkerPresence {
     pub versions: Versions,
     /// What it does.
     pub state: WorkerState,
+    /// Why it has failed, if it has.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// How busy it is.
     pub load: Load,
     /// When it started, in milliseconds since the Unix epoch.
@@ -52,6 +55,23 @@ pub enum WorkerState {
     Busy,
     /// Finishing what it holds, pulling nothing.
     Draining,
+    /// It does not pass its own tests, and takes nothing until it does.
+    Failed,
+}
+
+impl WorkerState {
+    /// All states.
+    pub const ALL: &[Self] = &[Self::Idle, Self::Busy, Self::Draining, Self::Failed];
+
+    /// The state as it stands in messages and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Busy => "busy",
+            Self::Draining => "draining",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// How busy a worker is.

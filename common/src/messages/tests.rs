@@ -94,8 +94,8 @@ fn what_was_written_before_jobs_had_a_priority_is_read() {
 fn object_keys_read_back() {
     let job = JobId::random();
     let digest = Digest::of(b"x");
-    use ObjectScope::{Input, Key, Node, Program, Proof, Segment};
-    for scope in [Program, Key, Input, Proof, Segment(job), Node(job)] {
+    use ObjectScope::{Input, Key, Mark, Node, Program, Proof, Segment};
+    for scope in [Program, Key, Input, Proof, Mark, Segment(job), Node(job)] {
         let key = ObjectKey { scope, digest };
         assert_eq!(key.to_string().parse(), Ok(key));
     }

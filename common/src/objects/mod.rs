@@ -3,6 +3,7 @@
 //! Behind `object_store`'s trait, so that another backend is one more arm in [`Objects::open`].
 
 mod jetstream;
+mod probe;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -17,6 +18,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use thiserror::Error;
 
 pub use self::jetstream::JetStreamStore;
+pub use self::probe::ProbeError;
 
 use crate::bus::{Bus, BusError};
 use crate::ids::{Digest, JobId, ProgramId};
@@ -106,6 +108,7 @@ pub enum ObjectError {
 #[derive(Debug, Clone)]
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
+    on_the_bus: bool,
 }
 
 impl Objects {
@@ -115,7 +118,7 @@ impl Objects {
     /// [`ObjectError`] when it cannot be used.
     pub async fn open(url: &StoreUrl, bus: &Bus) -> Result<Self, ObjectError> {
         Ok(match url {
-            StoreUrl::JetStream => Self::over(Arc::new(JetStreamStore::open(bus).await?)),
+            StoreUrl::JetStream => Self { store: Arc::new(JetStreamStore::open(bus).await?), on_the_bus: true },
             StoreUrl::Directory(path) => {
                 let fail = |reason: String| ObjectError::Directory { path: path.display().to_string(), reason };
                 tokio::fs::create_dir_all(path).await.map_err(|error| fail(error.to_string()))?;
@@ -128,7 +131,12 @@ impl Objects {
 
     /// A store over any backend.
     pub fn over(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store }
+        Self { store, on_the_bus: false }
+    }
+
+    /// Whether they are in a bucket on the bus.
+    pub const fn are_on_the_bus(&self) -> bool {
+        self.on_the_bus
     }
 
     /// Stores bytes; an object that is already there is not uploaded again.

@@ -8,6 +8,7 @@
 //! paused or cut off not know yet that another leads, the compare-and-swap of every commit keeps it from doing harm.
 
 mod cleanup;
+mod condition;
 mod gauges;
 mod intake;
 mod leases;
@@ -17,7 +18,7 @@ mod reports;
 mod requests;
 mod ticks;
 mod turns;
-mod upkeep;
+pub(crate) mod upkeep;
 mod workers;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -37,6 +38,7 @@ use zisk_common::messages::{JobRecord, JobState, unix_ms};
 use zisk_common::objects::Objects;
 use zisk_common::subjects::ConsumerKind;
 
+pub use self::condition::NotReady;
 use self::leases::Leases;
 use self::outbox::Outbox;
 use self::records::{Records, StoredJob};
@@ -80,6 +82,7 @@ pub struct Coordinator {
     cleaning: HashSet<JobId>,
     cleaned: mpsc::UnboundedSender<(JobId, bool)>,
     cleaned_receiver: mpsc::UnboundedReceiver<(JobId, bool)>,
+    not_ready: NotReady,
 }
 
 struct ActiveJob {
@@ -100,6 +103,7 @@ impl Coordinator {
         protocol: Arc<dyn Protocol>,
         defaults: Defaults,
         limits: Limits,
+        not_ready: NotReady,
     ) -> Result<Self, BusError> {
         let (units_seen, units) = watch::channel(0);
         let (cleaned, cleaned_receiver) = mpsc::unbounded_channel();
@@ -123,6 +127,7 @@ impl Coordinator {
             cleaning: HashSet::new(),
             cleaned,
             cleaned_receiver,
+            not_ready,
         })
     }
 
@@ -131,7 +136,13 @@ impl Coordinator {
         let side_tasks = [
             tokio::spawn(workers::follow(self.bus.clone(), self.protocol.version(), self.units_seen.clone(), stop.clone())),
             tokio::spawn(gauges::follow_queues(self.bus.clone(), stop.clone())),
-            tokio::spawn(upkeep::follow(self.bus.clone(), self.objects.clone(), self.records.clone(), stop.clone())),
+            tokio::spawn(upkeep::follow(
+                self.bus.clone(),
+                self.objects.clone(),
+                self.records.clone(),
+                self.not_ready.clone(),
+                stop.clone(),
+            )),
         ];
         tokio::select! {
             () = stop.cancelled() => {}

@@ -1,5 +1,5 @@
-//! What nobody else would notice: streams, consumers and buckets that somebody deleted are made again, and what came after
-//! its job's clean-up is removed.
+//! What nobody else would notice: streams, consumers and buckets that somebody deleted or altered are repaired, and what came
+//! after its job's clean-up is removed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,11 +8,13 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use zisk_common::bus::Bus;
 use zisk_common::ids::JobId;
+use zisk_common::mark::MarkError;
 use zisk_common::messages::SegmentRecord;
 use zisk_common::objects::Objects;
 use zisk_common::subjects::{BucketKind, StreamKind, Subject};
 
 use super::cleanup::clean_up;
+use super::condition::{Condition, NotReady};
 use super::outbox;
 use super::records::Records;
 
@@ -22,15 +24,19 @@ const PERIOD: Duration = Duration::from_secs(5);
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// Keeps bus and store in order until `stop`.
-pub async fn follow(bus: Bus, objects: Objects, records: Records, stop: CancellationToken) {
+pub async fn follow(bus: Bus, objects: Objects, records: Records, not_ready: NotReady, stop: CancellationToken) {
+    let mut condition = Condition::default();
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut swept = Instant::now();
     let keep = async {
         loop {
             ticks.tick().await;
-            if let Err(error) = bus.prepare_missing().await {
-                tracing::warn!(%error, "the bus is not as it should be; trying again");
+            if let Err(error) = condition.look(&bus, objects.are_on_the_bus(), &not_ready).await {
+                tracing::warn!(%error, "the bus was not compared with its settings; trying again");
+            }
+            if let Err(error) = mark_store(&bus, &objects).await {
+                tracing::warn!(%error, "the object store is not marked as the cluster's; trying again");
             }
             if swept.elapsed() >= SWEEP {
                 swept = Instant::now();
@@ -44,6 +50,17 @@ pub async fn follow(bus: Bus, objects: Objects, records: Records, stop: Cancella
         () = stop.cancelled() => {}
         () = keep => {}
     }
+}
+
+/// Marks the object store as the cluster's, so that who has another one finds out.
+pub(crate) async fn mark_store(bus: &Bus, objects: &Objects) -> Result<(), MarkError> {
+    if bus.mark_store(objects).await? {
+        tracing::warn!(
+            "this coordinator's object store did not have the cluster's mark, and has a new one: workers with another store get no \
+             work, and what was in it is missed"
+        );
+    }
+    Ok(())
 }
 
 /// A worker or a coordinator that was paused or cut off writes what it had in hand, whether or not the job has ended and was

@@ -51,6 +51,8 @@ pub enum Event {
     Proven(Key),
     /// Nothing is left to do for the segment.
     Settled(Key),
+    /// This worker cannot do it.
+    Returned(Key),
     /// A plan has ended.
     Planned(JobId),
     /// This worker is the job's aggregator now.
@@ -115,6 +117,8 @@ pub struct Worker {
     /// What must be finished before the process ends: acks and naks, plans, aggregations.
     settling: TaskTracker,
     draining: bool,
+    /// It does not pass its own tests.
+    sick: bool,
 }
 
 impl Worker {
@@ -135,6 +139,7 @@ impl Worker {
             load,
             settling: TaskTracker::new(),
             draining: false,
+            sick: false,
         }
     }
 
@@ -144,6 +149,7 @@ impl Worker {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look_for_ended = tokio::time::interval(ENDED_INTERVAL);
         look_for_ended.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut health = self.context.health.follow();
         let mut deadline = None;
         self.publish_state();
         while !(self.draining && self.is_done()) {
@@ -158,6 +164,7 @@ impl Worker {
                     self.look_for_idle_workers();
                 }
                 _ = look_for_ended.tick() => self.look_for_ended_jobs(),
+                Ok(()) = health.changed() => self.health_changed(health.borrow_and_update().is_some()),
                 () = drain.cancelled(), if !self.draining => {
                     info!(seconds = shutdown_timeout.as_secs(), "shutting down: finishing or giving back");
                     deadline = Some(Instant::now() + shutdown_timeout);
@@ -187,6 +194,7 @@ impl Worker {
             Event::Contributed(key, contributed) => self.contributed(key, contributed),
             Event::Proven(key) => self.proven(key),
             Event::Settled(key) => self.settled(key),
+            Event::Returned(key) => self.returned(key),
             Event::Planned(job) => {
                 self.planning.remove(&job);
             }
@@ -243,6 +251,22 @@ impl Worker {
         }
     }
 
+    fn health_changed(&mut self, sick: bool) {
+        self.sick = sick;
+        if sick {
+            // No request for more is to be open when something is given back, or it may come back at once.
+            self.publish_state();
+            for key in self.schedule.leave() {
+                self.nak(key);
+            }
+        }
+    }
+
+    /// Whether it takes nothing more.
+    fn is_closed(&self) -> bool {
+        self.draining || self.sick
+    }
+
     fn is_done(&self) -> bool {
         self.schedule.is_empty() && self.finishing.is_empty() && self.planning.is_empty() && self.aggregating.is_empty()
     }
@@ -297,7 +321,7 @@ impl Worker {
 
     /// Publishes how much to pull and how busy this worker is.
     fn publish_state(&self) {
-        let open = usize::from(!self.draining);
+        let open = usize::from(!self.is_closed());
         let pulls = Pulls {
             fold: open,
             segment: open * self.schedule.wanted(),

@@ -59,10 +59,11 @@ impl Worker {
     }
 
     pub(super) fn contributed(&mut self, key: Key, contributed: Box<dyn Contributed>) {
+        let closed = self.is_closed();
         match self.held.get_mut(&key) {
             // Cancelled meanwhile.
             None => self.schedule.remove(key),
-            Some(_) if self.draining => {
+            Some(_) if closed => {
                 self.schedule.remove(key);
                 self.nak(key);
             }
@@ -90,6 +91,15 @@ impl Worker {
         if let Some(held) = self.held.remove(&key).or_else(|| self.finishing.remove(&key)) {
             self.settle(async move { held.delivery.ack().await });
         }
+    }
+
+    /// Gives a segment back that failed through this worker.
+    pub(super) fn returned(&mut self, key: Key) {
+        self.schedule.remove(key);
+        if let Some(held) = self.finishing.remove(&key) {
+            self.held.insert(key, held);
+        }
+        self.nak(key);
     }
 
     pub(super) fn give_back(&mut self, idle: usize) {

@@ -17,7 +17,7 @@ use crate::segment::{self, Segment};
 impl Worker {
     pub(super) fn assigned(&mut self, assigned: Assigned) {
         let job = assigned.job();
-        if self.draining {
+        if self.is_closed() {
             self.settle(async move { assigned.into_delivery().nak().await });
             return;
         }

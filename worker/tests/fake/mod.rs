@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,7 @@ pub struct Calls {
     pub contribute: AtomicU32,
     pub prove: AtomicU32,
     pub fold: AtomicU32,
+    pub self_test: AtomicU32,
     /// The worker is to be killed.
     pub died: Notify,
 }
@@ -53,6 +54,8 @@ pub struct FakeBackend {
     pub calls: Arc<Calls>,
     /// Says that it is of another version.
     pub outdated: bool,
+    /// Fails whatever it is asked to compute, its own test included.
+    pub broken: Arc<AtomicBool>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -91,7 +94,8 @@ impl Backend for FakeBackend {
     }
 
     fn load(&self, proving_key: &[u8]) -> Result<Arc<dyn LoadedProgram>, BackendError> {
-        Ok(Arc::new(FakeLoaded { program: parse("proving key", proving_key)?, calls: self.calls.clone() }))
+        let program = parse("proving key", proving_key)?;
+        Ok(Arc::new(FakeLoaded { program, calls: self.calls.clone(), broken: self.broken.clone() }))
     }
 
     fn fold(&self, _verifying_key: &[u8], left: &[u8], right: &[u8]) -> Result<Vec<u8>, BackendError> {
@@ -123,6 +127,11 @@ impl Backend for FakeBackend {
         if node.challenge == challenge.0 { Ok(()) } else { Err(BackendError::Rejected("challenge".to_owned())) }
     }
 
+    fn self_test(&self) -> Result<(), BackendError> {
+        self.calls.self_test.fetch_add(1, Ordering::Relaxed);
+        works(&self.broken)
+    }
+
     fn verify(&self, _verifying_key: &[u8], proof: &[u8]) -> Result<PublicValues, BackendError> {
         parse("proof", proof)
     }
@@ -131,6 +140,7 @@ impl Backend for FakeBackend {
 struct FakeLoaded {
     program: FakeProgram,
     calls: Arc<Calls>,
+    broken: Arc<AtomicBool>,
 }
 
 impl LoadedProgram for FakeLoaded {
@@ -160,10 +170,18 @@ impl LoadedProgram for FakeLoaded {
 
     fn contribute(&self, segment: &[u8]) -> Result<(Vec<u8>, Box<dyn Contributed>), BackendError> {
         self.calls.contribute.fetch_add(1, Ordering::Relaxed);
+        works(&self.broken)?;
         let index: u32 = parse("segment", segment)?;
         std::thread::sleep(Duration::from_millis(self.program.work_ms));
         let contributed = FakeContributed { index, program: self.program.clone(), calls: self.calls.clone() };
         Ok((json(&("contribution", index)), Box::new(contributed)))
+    }
+}
+
+fn works(broken: &AtomicBool) -> Result<(), BackendError> {
+    match broken.load(Ordering::Relaxed) {
+        true => Err(BackendError::Internal("no such device".to_owned())),
+        false => Ok(()),
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -15,7 +16,7 @@ use zisk_common::ids::{Digest, JobId};
 use zisk_common::messages::{
     Assignment, ByteBuf, Cancel, Challenge, Event, EventBody, ExecutionSummary, Failure, FailureKind, FoldAssignment, JobParams,
     JobRecord, JobRequest, JobState, ObjectScope, PlanAssignment, Progress, Report, SegmentAssignment, SegmentRecord, Timings,
-    Version, WorkerPresence,
+    Version, WorkerPresence, WorkerState,
 };
 use zisk_common::objects::{Objects, StoreUrl};
 use zisk_common::subjects::{AssignmentKind, BucketKind, ConsumerKind, RequestKind, Subject};
@@ -136,6 +137,24 @@ impl Stage {
     /// One whose prover is of another version than the coordinator's.
     pub fn outdated_worker(&self) -> TestWorker {
         self.worker_with("", FakeBackend { outdated: true, ..FakeBackend::default() })
+    }
+
+    /// One whose prover fails while this is set.
+    pub fn breakable_worker(&self, broken: &Arc<AtomicBool>) -> TestWorker {
+        self.worker_with("", FakeBackend { broken: broken.clone(), ..FakeBackend::default() })
+    }
+
+    /// Waits until a worker is shown in this state.
+    pub async fn until_shown(&self, state: WorkerState) -> WorkerPresence {
+        let looking = async {
+            loop {
+                if let Some(worker) = self.shown().await.into_iter().find(|worker| worker.state == state) {
+                    return worker;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(STORY, looking).await.unwrap_or_else(|_| panic!("no worker is {state:?}"))
     }
 
     /// What is shown of the workers.

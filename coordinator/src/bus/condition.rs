@@ -1,0 +1,81 @@
+//! Whether the bus is as it should be: what somebody deleted or altered is made again or brought back, and said; what cannot be is
+//! said again and again, and this coordinator is not ready until somebody mends it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use metrics::{counter, gauge};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use zisk_common::bus::{Bus, BusError};
+use zisk_common::settings::{Finding, Thing};
+
+use crate::metric_definitions::{BUS_ALTERED, BUS_STUCK};
+
+/// How often to say again what cannot be repaired.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// Why a coordinator is not ready; none when it is.
+pub type NotReady = watch::Sender<Option<String>>;
+
+/// What was found at the last look.
+#[derive(Default)]
+pub(super) struct Condition {
+    stuck: BTreeMap<String, (String, Instant)>,
+    /// When each bucket was made.
+    made: BTreeMap<String, String>,
+}
+
+impl Condition {
+    /// Compares the bus with its settings, repairs and reports. Returns the buckets that are others than at the last look: what
+    /// was in them is lost.
+    pub(super) async fn look(&mut self, bus: &Bus, objects: bool, not_ready: &NotReady) -> Result<Vec<String>, BusError> {
+        let found = bus.inspect(objects).await?;
+        let mut stuck = BTreeMap::new();
+        for (thing, finding) in found.findings {
+            let (kind, name) = (thing.kind(), thing.name(bus));
+            match finding {
+                Finding::Made => {
+                    count(thing, &name, "deleted");
+                    tracing::error!("{kind} {name} was deleted: it is made again, and what was in it is lost");
+                }
+                Finding::Reset(changes) => {
+                    count(thing, &name, "altered");
+                    tracing::error!(
+                        changes = changes.join(", "),
+                        "{kind} {name} was altered: it is brought back to its settings"
+                    );
+                }
+                Finding::Stuck(what) => {
+                    let said = self.stuck.get(&name).filter(|(known, _)| *known == what).map(|(_, said)| *said);
+                    let said = match said {
+                        Some(said) if said.elapsed() < AGAIN => said,
+                        _ => {
+                            tracing::error!(
+                                "{kind} {name} is not as it should be and cannot be brought back: {what}; back up what you need and \
+                                 delete it, and it is made again"
+                            );
+                            Instant::now()
+                        }
+                    };
+                    stuck.insert(name, (what, said));
+                }
+            }
+        }
+        for name in self.stuck.keys().filter(|name| !stuck.contains_key(*name)) {
+            tracing::info!("{name} is as it should be again");
+        }
+        // Doubles hold counts exactly up to 2^53.
+        gauge!(BUS_STUCK).set(stuck.len() as f64);
+        let reasons: Vec<String> = stuck.iter().map(|(name, (what, _))| format!("{name}: {what}")).collect();
+        not_ready.send_replace(Some(reasons.join("; ")).filter(|reasons| !reasons.is_empty()));
+        self.stuck = stuck;
+        let before = std::mem::replace(&mut self.made, found.made);
+        let others = self.made.iter().filter(|(name, made)| before.get(*name).is_some_and(|known| known != *made));
+        Ok(others.map(|(name, _)| name.clone()).collect())
+    }
+}
+
+fn count(thing: Thing, name: &str, change: &'static str) {
+    counter!(BUS_ALTERED, "kind" => thing.kind(), "name" => name.to_owned(), "change" => change).increment(1);
+}
