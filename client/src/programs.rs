@@ -1,9 +1,9 @@
 //! Programs that the cluster knows, and how much waits in its queues.
 
 use zisk_common::ids::ProgramId;
-use zisk_common::messages::{ObjectScope, ProgramEntry};
+use zisk_common::messages::{BusCondition, ObjectScope, ProgramEntry};
 use zisk_common::streams::QueueDepth;
-use zisk_common::subjects::ConsumerKind;
+use zisk_common::subjects::{BucketKind, ConsumerKind};
 
 use crate::{ClientError, RemoteClient};
 
@@ -34,6 +34,15 @@ impl RemoteClient {
         let mut programs: Vec<ProgramEntry> = entries.into_iter().map(|(_, entry)| entry.value).collect();
         programs.sort_by_key(|entry| entry.program);
         Ok(programs)
+    }
+
+    /// What of the bus is not as it should be and cannot be brought back, as the leading coordinator last saw it.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the server does not answer.
+    pub async fn condition(&self) -> Result<BusCondition, ClientError> {
+        let entry = self.bus.bucket::<BusCondition>(BucketKind::Cluster).await?.get(BusCondition::KEY).await?;
+        Ok(entry.map(|entry| entry.value).unwrap_or_default())
     }
 
     /// What waits and what is held in each queue of work.

@@ -98,6 +98,8 @@ impl BusError {
 #[derive(Clone, Debug)]
 pub struct Bus {
     inner: Arc<Inner>,
+    /// At the end of every message id, where there is one.
+    id_suffix: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -153,7 +155,8 @@ impl Bus {
             jetstream::ContextBuilder::new().timeout(PUBLISH_TIMEOUT).ack_timeout(PUBLISH_TIMEOUT).build(client.clone());
         let admin = jetstream::ContextBuilder::new().timeout(ADMIN_TIMEOUT).ack_timeout(ADMIN_TIMEOUT).build(client.clone());
         let times = Mutex::new(Times { ack_wait: config.ack_wait, lease: config.lease });
-        let bus = Self { inner: Arc::new(Inner { config, client, publish, admin, heard, times }) };
+        let inner = Arc::new(Inner { config, client, publish, admin, heard, times });
+        let bus = Self { inner, id_suffix: None };
         bus.check_jetstream(deadline).await?;
         Ok(bus)
     }
@@ -164,6 +167,16 @@ impl Bus {
     /// As [`Bus::connect`].
     pub(crate) async fn reconnect_as(&self, name: &str) -> Result<Self, ConnectError> {
         Self::connect(BusConfig { name: name.to_owned(), ..self.inner.config.clone() }).await
+    }
+
+    /// The same connection, whose publishes have message ids that no stream has seen: for what was stored once, and is gone.
+    pub fn with_new_ids(&self) -> Self {
+        Self { inner: self.inner.clone(), id_suffix: Some(uuid::Uuid::new_v4().simple().to_string().into()) }
+    }
+
+    /// A message id as it is sent.
+    pub(crate) fn message_id(&self, id: &str) -> String {
+        self.id_suffix.as_ref().map_or_else(|| id.to_owned(), |suffix| format!("{id}.{suffix}"))
     }
 
     /// How it was configured.

@@ -49,11 +49,12 @@ impl Bus {
         payload: Bytes,
     ) -> Result<Stored, BusError> {
         headers.insert(CONTENT_TYPE, MESSAGE_PACK);
+        let message_id = self.message_id(message_id);
         let deadline = Instant::now() + self.config().retry;
         let mut pause = Duration::from_millis(50);
         loop {
             let asked = Instant::now();
-            let message = PublishMessage::build().payload(payload.clone()).headers(headers.clone()).message_id(message_id);
+            let message = PublishMessage::build().payload(payload.clone()).headers(headers.clone()).message_id(&message_id);
             let outcome = async { self.publishing().send_publish(subject.clone(), message).await?.await }.await;
             let error = match outcome {
                 Ok(ack) => {

@@ -4,12 +4,13 @@
 //! The server's own JSON is compared, key by key. What is not among the keys below (placement, metadata, what a newer server
 //! adds) is the operator's, and stays.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use async_nats::jetstream::consumer::IntoConsumerConfig;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{ErrorCode, stream};
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use crate::bus::{Bus, BusError, chain};
 use crate::subjects::{BucketKind, ConsumerKind, StreamKind};
@@ -64,6 +65,9 @@ const CONSUMER_KEYS: &[&str] = &[
     "priority_groups",
 ];
 
+/// "Temporarily unavailable", as HTTP says it.
+const UNAVAILABLE: usize = 503;
+
 /// What a thing on the bus is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Thing {
@@ -116,9 +120,9 @@ pub enum Finding {
 pub struct Inspection {
     /// What was not as it should be.
     pub findings: Vec<(Thing, Finding)>,
-    /// When each bucket that is there was made, by the server's clock: one that was deleted and made again, by whomever, has
-    /// another time, and has lost what was in it.
-    pub made: BTreeMap<String, String>,
+    /// When each stream and bucket that is there was made, by the server's clock: one that was deleted and made again, by
+    /// whomever, has another time, and has lost what was in it.
+    pub made: HashMap<Thing, String>,
 }
 
 impl Bus {
@@ -152,7 +156,7 @@ impl Bus {
             Err(refusal) if refusal.is(ErrorCode::STREAM_NOT_FOUND) => {
                 let finding = match self.ask(&format!("STREAM.CREATE.{name}"), &json!(config)).await? {
                     Ok(info) => {
-                        found.note_made(thing, &name, &info);
+                        found.note_made(thing, &info);
                         Finding::Made
                     }
                     Err(refusal) => Finding::Stuck(format!("it is missing and cannot be made: {}", refusal.text)),
@@ -165,7 +169,7 @@ impl Bus {
                 return Ok(());
             }
         };
-        found.note_made(thing, &name, &info);
+        found.note_made(thing, &info);
         let actual = info["config"].as_object().cloned().unwrap_or_default();
         let changes = differences(&wanted, &actual, STREAM_KEYS);
         if changes.is_empty() {
@@ -175,7 +179,6 @@ impl Bus {
         for key in STREAM_KEYS {
             match wanted.get(*key) {
                 Some(value) => repaired.insert((*key).to_owned(), value.clone()),
-                None if has_default(key) => continue,
                 None => repaired.remove(*key),
             };
         }
@@ -237,12 +240,18 @@ impl Bus {
 
     /// One administrative call: the server's answer, or its refusal.
     async fn ask(&self, what: &str, payload: &Value) -> Result<Result<Value, Refusal>, BusError> {
-        let answer: Response<Value> =
-            self.jetstream().request(what.to_owned(), payload).await.map_err(|error| BusError::transient(what, chain(&error)))?;
-        Ok(match answer {
-            Response::Ok(answer) => Ok(answer),
-            Response::Err { error } => Err(Refusal { code: error.error_code(), text: error.to_string() }),
-        })
+        let asked = Instant::now();
+        let answer = self.jetstream().request(what.to_owned(), payload).await;
+        let answer: Response<Value> = answer.map_err(|error| match self.denied_since(asked, "") {
+            Some(denied) => BusError::permanent(what, denied),
+            None => BusError::transient(what, chain(&error)),
+        })?;
+        match answer {
+            Response::Ok(answer) => Ok(Ok(answer)),
+            // Between two leaders: it means nothing a second later.
+            Response::Err { error } if error.code() == UNAVAILABLE => Err(BusError::transient(what, error)),
+            Response::Err { error } => Ok(Err(Refusal { code: error.error_code(), text: error.to_string() })),
+        }
     }
 
     /// The stream under a key-value bucket, as async-nats makes it.
@@ -280,11 +289,9 @@ impl Bus {
 }
 
 impl Inspection {
-    fn note_made(&mut self, thing: Thing, name: &str, info: &Value) {
-        if matches!(thing, Thing::Bucket(_) | Thing::Objects)
-            && let Some(created) = info["created"].as_str()
-        {
-            self.made.insert(name.to_owned(), created.to_owned());
+    fn note_made(&mut self, thing: Thing, info: &Value) {
+        if let Some(created) = info["created"].as_str() {
+            self.made.insert(thing, created.to_owned());
         }
     }
 }
@@ -306,10 +313,8 @@ fn wanted(config: &impl serde::Serialize, keys: &[&str]) -> Map<String, Value> {
     all.into_iter().filter(|(key, value)| keys.contains(&key.as_str()) && !is_unset(value)).collect()
 }
 
-/// Whether the server fills this in where we leave it open.
-fn has_default(key: &str) -> bool {
-    matches!(key, "duplicate_window" | "max_waiting" | "max_ack_pending" | "ack_wait")
-}
+/// Where we leave this open the server fills it in.
+const FILLED_IN: &str = "duplicate_window";
 
 /// "None" and "no limit", in all the ways they are written.
 fn is_unset(value: &Value) -> bool {
@@ -328,7 +333,7 @@ fn differences(wanted: &Map<String, Value>, actual: &Map<String, Value>, keys: &
     let mut changes = Vec::new();
     for key in keys {
         let (wanted, actual) = (wanted.get(*key), actual.get(*key).filter(|value| !is_unset(value)));
-        if wanted.is_none() && has_default(key) {
+        if wanted.is_none() && *key == FILLED_IN {
             continue;
         }
         if wanted != actual {

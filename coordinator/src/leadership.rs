@@ -10,6 +10,9 @@ use zisk_common::keep_alive::KeepAlive;
 /// How often one that stands by looks whether the lease is free: expired entries vanish without a message.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// How long standing for election may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Waits, for as long as it takes, until this coordinator leads.
 pub async fn stand_by(bus: &Bus, keep_alive: &KeepAlive, id: CoordinatorId) -> Lease<Leadership> {
     let mut others = None;
@@ -21,15 +24,22 @@ pub async fn stand_by(bus: &Bus, keep_alive: &KeepAlive, id: CoordinatorId) -> L
                 bus.prepare_missing().await?;
                 prepared = true;
             }
-            if let Some(lease) = bus.stand(keep_alive, Leadership, id).await? {
-                return Ok(Some(lease));
-            }
-            if let Some(leader) = bus.leader().await?
-                && others.replace(leader) != Some(leader)
-            {
-                tracing::info!("coordinator ready: it stands by, coordinator {leader} leads");
-            }
-            Ok::<_, BusError>(None)
+            let stood = async {
+                if let Some(lease) = bus.stand(keep_alive, Leadership, id).await? {
+                    return Ok(Some(lease));
+                }
+                if let Some(leader) = bus.leader().await?
+                    && others.replace(leader) != Some(leader)
+                {
+                    tracing::info!("coordinator ready: it stands by, coordinator {leader} leads");
+                }
+                Ok::<_, BusError>(None)
+            };
+            // A bucket that somebody deleted does not answer: it is made again.
+            tokio::time::timeout(PATIENCE, stood).await.unwrap_or_else(|_| {
+                let reason = format!("no answer within {} s", PATIENCE.as_secs());
+                Err(BusError { action: "standing for election".to_owned(), reason, transient: true })
+            })
         };
         match looked.await {
             Ok(Some(lease)) => {

@@ -10,9 +10,13 @@ use async_nats::jetstream::stream::{self, RetentionPolicy};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use zisk_common::bus::Bus;
-use zisk_common::subjects::{AssignmentKind, BucketKind, ConsumerKind, StreamKind};
+use zisk_common::messages::{FailureKind, JobState};
+use zisk_common::subjects::{AssignmentKind, BucketKind, ConsumerKind, EventKind, StreamKind};
+use zisk_tests::cli::zisk;
+use zisk_tests::fleet::{Fleet, Settings};
+use zisk_tests::guests::Reference;
 use zisk_tests::scrape;
-use zisk_tests::story::{JOB, Story};
+use zisk_tests::story::{GRACE, JOB, PATIENCE, Story};
 
 /// Waits until something holds.
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
@@ -152,6 +156,8 @@ async fn what_cannot_be_brought_back_is_said_until_somebody_mends_it() -> Result
     ensure!(reason.contains(&name) && reason.contains("retention"), "{reason}");
     ensure!(story.coordinator_said(&[&name, "cannot be brought back", "retention"]), "nothing is said");
     ensure!(scrape::metric(&story.fleet.coordinators[0], "zisk_bus_stuck")?.context("no metric")? >= 1.0, "nothing is counted");
+    let shown = zisk(&story.fleet, &["queues", "--json"]).await?.json()?;
+    ensure!(shown["stuck"][&name].as_str().is_some_and(|what| what.contains("retention")), "{shown}");
     let (status, _) = scrape::page(&story.fleet.coordinators[0], "/health")?;
     ensure!(status == 200, "it lives all the same");
 
@@ -162,4 +168,111 @@ async fn what_cannot_be_brought_back_is_said_until_somebody_mends_it() -> Result
     let workload = story.reference.hashes(3)?;
     let record = story.ends_well(story.submit(&workload).await?, &workload).await?;
     story.is_clean(&[&record]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn buckets_that_are_deleted_in_the_middle_of_a_job_lose_no_job() -> Result<()> {
+    let mut story = Story::start(0).await?;
+    story.fleet.coordinators.clear();
+    story.fleet.coordinator_environment = vec![("ZISK_COORDINATOR_QUEUE_RUNNING_JOBS", "1".to_owned())];
+    story.fleet.start_coordinator()?;
+    for _ in 0..2 {
+        story.fleet.start_worker()?;
+    }
+    let bus = story.fleet.bus.clone();
+    let workload = story.reference.hashes(6)?;
+    let rounds: [&[BucketKind]; 5] = [
+        &[BucketKind::Jobs],
+        &[BucketKind::Segments],
+        &[BucketKind::Jobs, BucketKind::Segments],
+        &[BucketKind::Queue, BucketKind::Programs, BucketKind::Workers, BucketKind::Elections, BucketKind::Cluster],
+        &[BucketKind::Leader],
+    ];
+    for kinds in rounds {
+        let running = story.submit(&workload).await?;
+        let waiting = story.submit(&workload).await?;
+        story.wait_for(waiting, EventKind::Accepted).await?;
+        story.wait_for(running, EventKind::Contributed).await?;
+        for &kind in kinds {
+            bus.jetstream().delete_key_value(bus.prefix().bucket(kind)).await?;
+        }
+        let mut records = Vec::new();
+        for job in [running, waiting] {
+            records.push(story.ends_well(job, &workload).await.with_context(|| format!("{kinds:?}"))?);
+        }
+        for &kind in kinds {
+            let name = bus.prefix().bucket(kind);
+            until(&name, async || Ok(bus.jetstream().get_key_value(&name).await.is_ok())).await?;
+            ensure!(
+                kind == BucketKind::Leader || story.coordinator_said(&[&name, "was deleted", "made again"]),
+                "nobody said that {name} was deleted"
+            );
+        }
+        story.is_clean(&records.iter().collect::<Vec<_>>()).await.with_context(|| format!("{kinds:?}"))?;
+    }
+    let workers: Vec<_> = story.fleet.workers.iter().map(|worker| worker.id).collect();
+    for id in workers {
+        let bus = bus.clone();
+        until("the workers are listed again", async || Ok(bus.workers().await?.get(id).await?.is_some())).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_are_purged_in_the_middle_of_a_job_are_made_up_for() -> Result<()> {
+    let story = Story::start(2).await?;
+    let bus = story.fleet.bus.clone();
+    let workload = story.reference.hashes(6)?;
+    for (reached, phase) in [(EventKind::Planned, "contribution"), (EventKind::Challenged, "proof")] {
+        let job = story.submit(&workload).await?;
+        story.wait_for(job, reached).await?;
+        // While the coordinator says nothing, reports pile up: those of work that is done, and that nobody holds any more.
+        let coordinator = &story.fleet.coordinators[0];
+        coordinator.freeze();
+        let piled = Instant::now() + Duration::from_millis(1500);
+        while Instant::now() < piled && !reports(&bus, phase).await? {
+            sleep(Duration::from_millis(20)).await;
+        }
+        for kind in [StreamKind::Report, StreamKind::Assign, StreamKind::Broadcast, StreamKind::Events] {
+            bus.purge(kind, ">").await?;
+        }
+        coordinator.thaw();
+        let record = zisk_tests::oracles::end_of(&bus, job, 2 * JOB).await.with_context(|| format!("purged at {phase}"))?;
+        zisk_tests::oracles::check_outcome(&story.fleet.objects, &story.reference, &workload, &record).await?;
+        story.is_clean(&[&record]).await?;
+    }
+    Ok(())
+}
+
+/// Whether reports of this phase wait to be read.
+async fn reports(bus: &Bus, phase: &str) -> Result<bool> {
+    let stream = bus.jetstream().get_stream(bus.prefix().stream(StreamKind::Report)).await?;
+    let mut subjects = stream.info_with_subjects(format!("{}.report.*.{phase}.*", bus.prefix())).await?;
+    Ok(futures::StreamExt::next(&mut subjects).await.is_some())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_objects_are_deleted_ends_with_that_cause() -> Result<()> {
+    let settings = Settings { ack_wait: PATIENCE, lease: PATIENCE, directory_store: false, ..Settings::default() };
+    let mut story = Story { fleet: Fleet::start(settings).await?, reference: Reference::default() };
+    let bus = story.fleet.bus.clone();
+    let workload = story.reference.hashes(3)?;
+    let job = story.submit(&workload).await?;
+    story.wait_for(job, EventKind::Admitted).await?;
+    let name = bus.prefix().objects_bucket();
+    bus.jetstream().delete_object_store(&name).await?;
+    until("it is made again", async || Ok(altered(&story, "object_bucket", &name, "deleted")? >= Some(1.0))).await?;
+    story.fleet.start_worker()?;
+    let failed = story.ends(job).await?;
+    let failure = failed.failure.clone().context("it did not fail")?;
+    ensure!((failed.state, failure.kind) == (JobState::Failed, FailureKind::Internal), "{failure:?}");
+    ensure!(failure.message.contains(&format!("object program/{}", failed.request.program)), "{failure}");
+    ensure!(failure.message.contains("is not in the store"), "{failure}");
+    ensure!(bus.dead_letter(&job.to_string()).await?.is_some(), "no dead letter");
+
+    // Submitted again, it is uploaded again.
+    let record = story.ends_well(story.submit(&workload).await?, &workload).await?;
+    zisk_tests::oracles::check_nothing_left(&bus, None, GRACE).await?;
+    zisk_tests::oracles::check_unchanged(&bus, &failed).await?;
+    zisk_tests::oracles::check_unchanged(&bus, &record).await
 }

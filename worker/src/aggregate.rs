@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, FutureExt, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -24,6 +24,9 @@ use crate::tree::{FoldTree, Pair, Place};
 
 /// Nodes downloaded at the same time: enough to hide the store's latency, few enough to bound memory.
 const DOWNLOADS: usize = 4;
+
+/// When a final proof's report is posted again whose job has not ended.
+const POST_AGAIN: Duration = Duration::from_secs(30);
 
 /// Where a fold belongs, and what came of it.
 type Folding = (Place, Result<Vec<u8>, Problem>);
@@ -84,6 +87,8 @@ struct Aggregator<'a> {
     segments: u32,
     folded: u32,
     tree: FoldTree<Vec<u8>>,
+    /// The final proof's report, once it is posted.
+    posted: Option<Report>,
 }
 
 impl<'a> Aggregator<'a> {
@@ -97,7 +102,7 @@ impl<'a> Aggregator<'a> {
         let (segments, public) = shape(&record)?;
         let program = context.programs.get(context, &candidacy.keys).await?;
         let tree = FoldTree::new(segments);
-        Ok(Self { context, cancel, job, epoch, began, program, public, segments, folded: 0, tree })
+        Ok(Self { context, cancel, job, epoch, began, program, public, segments, folded: 0, tree, posted: None })
     }
 
     /// Follows the job's events from the first, folds nodes as they land, makes the final proof, and waits until the
@@ -129,6 +134,12 @@ impl<'a> Aggregator<'a> {
                     Ok(_) => {}
                     Err(error) => warn!(job = %self.job, %error, "event skipped"),
                 },
+                // The job has not ended: the report may have been lost with the stream it was in.
+                () = tokio::time::sleep(POST_AGAIN), if self.posted.is_some() => {
+                    if let Some(report) = self.posted.clone() {
+                        self.context.report(report, self.cancel).await?;
+                    }
+                }
                 Some(downloaded) = downloads.next() => {
                     let (n, node) = downloaded?;
                     self.tree.insert(n, node);
@@ -186,7 +197,10 @@ impl<'a> Aggregator<'a> {
             milliseconds: milliseconds_since(self.began),
         };
         info!(job = %self.job, segments = self.segments, bytes = report.proof.size, "final proof made");
-        self.context.report(Report::Final(report), self.cancel).await
+        let report = Report::Final(report);
+        self.context.report(report.clone(), self.cancel).await?;
+        self.posted = Some(report);
+        Ok(())
     }
 }
 

@@ -1,8 +1,9 @@
 //! What every task of the worker needs: the bus, the objects, the programs, and who it is.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::pull;
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use zisk_common::ids::{JobId, ProgramId, WorkerId};
 use zisk_common::job_log;
 use zisk_common::keep_alive::KeepAlive;
 use zisk_common::messages::{
-    Begun, Failed, Failure, JobRecord, ObjectKey, ObjectRef, ObjectScope, ProgramEntry, Report, SegmentRecord, Version,
+    Begun, Failed, Failure, JobRecord, ObjectKey, ObjectRef, ObjectScope, ProgramEntry, Progress, Report, SegmentRecord, Version,
 };
 use zisk_common::objects::Objects;
 use zisk_common::subjects::{AssignmentKind, BucketKind, ConsumerKind, Phase};
@@ -28,8 +29,20 @@ use crate::metric_definitions::FAILURES;
 use crate::problem::Problem;
 use crate::programs::Programs;
 
+/// How long a job's record may be missing before its job counts as ended.
+const MISSING: Duration = Duration::from_secs(60);
 /// Pause before a report is tried again, beyond the retries of the bus itself.
 const REPORT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Where a job stands, as a worker sees it.
+pub enum Standing {
+    /// It needs no more work.
+    Ended,
+    /// It is under way.
+    At(Progress),
+    /// That cannot be found out now.
+    Unknown,
+}
 
 /// Shared by all tasks; cheap to clone.
 #[derive(Clone)]
@@ -69,6 +82,8 @@ pub struct Inner {
     /// The keys under which this worker is noted there.
     pub(crate) marks: Mutex<Vec<String>>,
     keys: Bucket<ProgramEntry>,
+    /// Jobs whose record was not there, and since when.
+    missing: Mutex<HashMap<JobId, Instant>>,
     segments_open: Arc<AtomicBool>,
 }
 
@@ -99,6 +114,7 @@ impl Context {
             begun: bus.bucket(BucketKind::Segments).await?,
             marks: Mutex::default(),
             keys: bus.programs().await?,
+            missing: Mutex::default(),
             segments_open: Arc::default(),
             bus,
         };
@@ -156,13 +172,36 @@ impl Inner {
     /// Whether the job needs no more work. When that cannot be found out: no, for work done twice costs less than
     /// work not done.
     pub async fn job_has_ended(&self, job: JobId) -> bool {
-        match self.jobs.get(job).await {
-            Ok(Some(entry)) => entry.value.state.is_terminal(),
-            // Assignments follow the record: without one the job is history.
-            Ok(None) => true,
+        matches!(self.standing(job).await, Standing::Ended)
+    }
+
+    /// Where the job stands.
+    pub async fn standing(&self, job: JobId) -> Standing {
+        let record = match self.jobs.get(job).await {
+            Ok(entry) => entry.map(|entry| entry.value),
             Err(error) => {
                 debug!(%job, %error, "job record not read");
-                false
+                return Standing::Unknown;
+            }
+        };
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(record) = record else {
+            // Assignments follow the record: without one the job is history, unless somebody deleted it and the coordinator is
+            // about to write it again.
+            let since = *missing.entry(job).or_insert_with(Instant::now);
+            return if since.elapsed() < MISSING { Standing::Unknown } else { Standing::Ended };
+        };
+        missing.remove(&job);
+        if record.state.is_terminal() { Standing::Ended } else { Standing::At(record.progress) }
+    }
+
+    /// Whether the segment's contribution is committed. When that cannot be found out: yes.
+    pub async fn segment_is_contributed(&self, job: JobId, n: u32) -> bool {
+        match self.segments.get(format!("{job}.{n}")).await {
+            Ok(entry) => entry.is_some_and(|entry| entry.value.contribution.is_some()),
+            Err(error) => {
+                debug!(%job, segment = n, %error, "segment record not read");
+                true
             }
         }
     }
@@ -186,7 +225,13 @@ impl Inner {
                 posted = self.bus.publish_report(&report) => posted,
             };
             match posted {
-                Ok(_) => return Ok(()),
+                Ok(stored) if !stored.duplicate => return Ok(()),
+                // Posted before, by its id, and perhaps lost with the stream it was in. A report that comes twice changes nothing.
+                Ok(_) => match self.bus.with_new_ids().publish_report(&report).await {
+                    Ok(_) => return Ok(()),
+                    Err(error) if error.transient => warn!(%error, "report not stored; trying again"),
+                    Err(error) => return Err(error.into()),
+                },
                 Err(error) if error.transient => warn!(%error, "report not stored; trying again"),
                 Err(error) => return Err(error.into()),
             }

@@ -215,6 +215,13 @@ impl Schedule {
         self.remove_where(|_| true)
     }
 
+    /// The job's segments that are contributed and wait for its challenge.
+    pub fn waiting(&self, job: u64) -> Vec<Key> {
+        let all = self.held.range(Key { job, index: 0 }..=Key { job, index: u32::MAX });
+        let waiting = all.filter(|(_, held)| matches!(held.stage, Stage::Kept(_) | Stage::Dropped));
+        waiting.map(|(key, _)| *key).filter(|key| !self.challenged.contains(&key.job)).collect()
+    }
+
     /// Whether the segment is held.
     pub fn holds(&self, key: Key) -> bool {
         self.held.contains_key(&key)
@@ -378,6 +385,19 @@ mod tests {
         assert_eq!(s.next_work(), Some(Work::Prove(key(1, 1))));
         s.remove(key(1, 1));
         assert_eq!(s.next_work(), Some(Work::Prove(key(2, 0))));
+    }
+
+    #[test]
+    fn those_that_wait_for_the_challenge_are_known() {
+        let mut s = schedule(1, 1, 15);
+        contributed(&mut s, key(1, 0), 10);
+        contributed(&mut s, key(1, 1), 10);
+        contributed(&mut s, key(2, 0), 10);
+        fetched(&mut s, key(1, 2));
+        assert_eq!(s.waiting(1), [key(1, 0), key(1, 1)], "kept or dropped");
+        s.challenge(1);
+        assert!(s.waiting(1).is_empty());
+        assert_eq!(s.waiting(2), [key(2, 0)]);
     }
 
     #[test]

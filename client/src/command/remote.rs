@@ -55,7 +55,7 @@ pub async fn run(args: &Args) -> Result<End, ClientError> {
         Command::Queues => {
             let client = RemoteClient::connect(&args.bus).await?;
             let (waiting, dead) = (client.queue().await?.waiting.len(), client.dead_letters().await?.len());
-            show::queues::queues(&client.queues().await?, waiting, dead, args.json);
+            show::queues::queues(&client.queues().await?, waiting, dead, &client.condition().await?, args.json);
             Ok(End::Done)
         }
         Command::Bench(bench) => super::bench::run(args, bench).await,

@@ -1,7 +1,7 @@
 //! Queues of work, and programs.
 
 use serde_json::{Value, json};
-use zisk_common::messages::ProgramEntry;
+use zisk_common::messages::{BusCondition, ProgramEntry};
 use zisk_common::streams::QueueDepth;
 use zisk_common::subjects::ConsumerKind;
 
@@ -14,8 +14,8 @@ fn name(kind: ConsumerKind) -> String {
     }
 }
 
-/// The queues; `waiting` jobs have nothing on the bus yet, `dead` have failed for good.
-pub fn queues(depths: &[(ConsumerKind, QueueDepth)], waiting: usize, dead: usize, as_json: bool) {
+/// The queues; `waiting` jobs have nothing on the bus yet, `dead` have failed for good, and `condition` is the bus's.
+pub fn queues(depths: &[(ConsumerKind, QueueDepth)], waiting: usize, dead: usize, condition: &BusCondition, as_json: bool) {
     if as_json {
         let queues: serde_json::Map<String, Value> = depths
             .iter()
@@ -24,7 +24,7 @@ pub fn queues(depths: &[(ConsumerKind, QueueDepth)], waiting: usize, dead: usize
                 (name(*kind), depth)
             })
             .collect();
-        println!("{}", json!({ "queues": queues, "waiting_jobs": waiting, "dead_letters": dead }));
+        println!("{}", json!({ "queues": queues, "waiting_jobs": waiting, "dead_letters": dead, "stuck": condition.stuck }));
         return;
     }
     println!("{:16}  {:>8}  {:>8}  {:>11}", "queue", "pending", "held", "redelivered");
@@ -32,6 +32,9 @@ pub fn queues(depths: &[(ConsumerKind, QueueDepth)], waiting: usize, dead: usize
         println!("{:16}  {:>8}  {:>8}  {:>11}", name(*kind), depth.pending, depth.in_flight, depth.redelivered);
     }
     println!("jobs that wait for their turn: {waiting}; dead letters: {dead}");
+    for (name, what) in &condition.stuck {
+        println!("{name} is not as it should be: {what}; back up what you need and delete it, and it is made again");
+    }
 }
 
 /// Programs whose keys are derived.

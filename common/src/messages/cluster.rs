@@ -1,5 +1,7 @@
 //! What all processes of a cluster must have in common beside the bus.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::codec::Version;
@@ -18,4 +20,19 @@ pub struct StoreMark {
 impl StoreMark {
     /// Its key.
     pub const KEY: &str = "store";
+}
+
+/// What of the bus is not as it should be and cannot be brought back, in the bucket `cluster` under [`BusCondition::KEY`]: written by
+/// the leading coordinator when it changes, for people to see.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BusCondition {
+    /// Schema version.
+    pub v: Version,
+    /// By name: what is wrong.
+    pub stuck: BTreeMap<String, String>,
+}
+
+impl BusCondition {
+    /// Its key.
+    pub const KEY: &str = "condition";
 }

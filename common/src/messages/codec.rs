@@ -134,6 +134,7 @@ messages! {
     super::DeadLetter => "dead letter",
     super::QueueOrder => "queue order",
     super::StoreMark => "store mark",
+    super::BusCondition => "bus condition",
 }
 
 /// Writes a message as MessagePack with named fields.

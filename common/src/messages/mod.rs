@@ -16,7 +16,7 @@ mod request;
 
 pub use assignment::{Assignment, FoldAssignment, PlanAssignment, SegmentAssignment};
 pub use broadcast::{Cancel, Challenge};
-pub use cluster::StoreMark;
+pub use cluster::{BusCondition, StoreMark};
 pub use codec::{
     CONTENT_TYPE, CodecError, JSON, MESSAGE_PACK, Message, PROVER_VERSION, SCHEMA_VERSION, Version, decode, decode_as, encode,
     encode_json, names_a_version,

@@ -1,14 +1,16 @@
 //! Whether the bus is as it should be: what somebody deleted or altered is made again or brought back, and said; what cannot be is
 //! said again and again, and this coordinator is not ready until somebody mends it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use metrics::{counter, gauge};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use zisk_common::bus::{Bus, BusError};
+use zisk_common::messages::{BusCondition, Version};
 use zisk_common::settings::{Finding, Thing};
+use zisk_common::subjects::BucketKind;
 
 use crate::metric_definitions::{BUS_ALTERED, BUS_STUCK};
 
@@ -22,16 +24,28 @@ pub type NotReady = watch::Sender<Option<String>>;
 #[derive(Default)]
 pub(super) struct Condition {
     stuck: BTreeMap<String, (String, Instant)>,
-    /// When each bucket was made.
-    made: BTreeMap<String, String>,
+    /// What is shown of it.
+    shown: Option<BusCondition>,
+    /// When each stream and bucket was made.
+    made: HashMap<Thing, String>,
 }
 
 impl Condition {
-    /// Compares the bus with its settings, repairs and reports. Returns the buckets that are others than at the last look: what
-    /// was in them is lost.
-    pub(super) async fn look(&mut self, bus: &Bus, objects: bool, not_ready: &NotReady) -> Result<Vec<String>, BusError> {
+    /// Compares the bus with its settings, repairs and reports. Returns the streams and buckets that are others than at the last
+    /// look: what was in them is lost.
+    pub(super) async fn look(&mut self, bus: &Bus, objects: bool, not_ready: &NotReady) -> Result<Vec<Thing>, BusError> {
         let found = bus.inspect(objects).await?;
         let mut stuck = BTreeMap::new();
+        let before = std::mem::replace(&mut self.made, found.made);
+        let others = self.made.iter().filter(|(thing, made)| before.get(*thing).is_some_and(|known| known != *made));
+        let others: HashSet<Thing> = others.map(|(thing, _)| *thing).collect();
+        let ours: HashSet<Thing> =
+            found.findings.iter().filter(|(_, finding)| *finding == Finding::Made).map(|(thing, _)| *thing).collect();
+        for &thing in others.difference(&ours) {
+            let name = thing.name(bus);
+            count(thing, &name, "deleted");
+            tracing::error!("{} {name} was deleted and made again by somebody else: what was in it is lost", thing.kind());
+        }
         for (thing, finding) in found.findings {
             let (kind, name) = (thing.kind(), thing.name(bus));
             match finding {
@@ -70,9 +84,25 @@ impl Condition {
         let reasons: Vec<String> = stuck.iter().map(|(name, (what, _))| format!("{name}: {what}")).collect();
         not_ready.send_replace(Some(reasons.join("; ")).filter(|reasons| !reasons.is_empty()));
         self.stuck = stuck;
-        let before = std::mem::replace(&mut self.made, found.made);
-        let others = self.made.iter().filter(|(name, made)| before.get(*name).is_some_and(|known| known != *made));
-        Ok(others.map(|(name, _)| name.clone()).collect())
+        if others.contains(&Thing::Bucket(BucketKind::Cluster)) {
+            self.shown = None;
+        }
+        self.show(bus).await;
+        Ok(others.into_iter().collect())
+    }
+
+    /// For `zisk queues`.
+    async fn show(&mut self, bus: &Bus) {
+        let stuck = self.stuck.iter().map(|(name, (what, _))| (name.clone(), what.clone())).collect();
+        let condition = BusCondition { v: Version::default(), stuck };
+        if self.shown.as_ref() == Some(&condition) {
+            return;
+        }
+        let written = async { bus.bucket(BucketKind::Cluster).await?.put(BusCondition::KEY, &condition).await };
+        match written.await {
+            Ok(_) => self.shown = Some(condition),
+            Err(error) => tracing::debug!(%error, "the bus's condition is not written; trying again"),
+        }
     }
 }
 

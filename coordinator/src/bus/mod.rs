@@ -12,6 +12,7 @@ mod condition;
 mod gauges;
 mod intake;
 mod leases;
+mod losses;
 mod outbox;
 mod records;
 mod reports;
@@ -36,6 +37,7 @@ use zisk_common::follow::Broadcast;
 use zisk_common::ids::{JobId, ProgramId};
 use zisk_common::messages::{JobRecord, JobState, unix_ms};
 use zisk_common::objects::Objects;
+use zisk_common::settings::Thing;
 use zisk_common::subjects::ConsumerKind;
 
 pub use self::condition::NotReady;
@@ -83,6 +85,9 @@ pub struct Coordinator {
     cleaned: mpsc::UnboundedSender<(JobId, bool)>,
     cleaned_receiver: mpsc::UnboundedReceiver<(JobId, bool)>,
     not_ready: NotReady,
+    /// Streams and buckets that are not those they were.
+    replaced: mpsc::UnboundedSender<Vec<Thing>>,
+    replaced_receiver: mpsc::UnboundedReceiver<Vec<Thing>>,
 }
 
 struct ActiveJob {
@@ -107,6 +112,7 @@ impl Coordinator {
     ) -> Result<Self, BusError> {
         let (units_seen, units) = watch::channel(0);
         let (cleaned, cleaned_receiver) = mpsc::unbounded_channel();
+        let (replaced, replaced_receiver) = mpsc::unbounded_channel();
         Ok(Self {
             records: Records::open(&bus).await?,
             order: Order::open(&bus).await?,
@@ -128,6 +134,8 @@ impl Coordinator {
             cleaned,
             cleaned_receiver,
             not_ready,
+            replaced,
+            replaced_receiver,
         })
     }
 
@@ -141,6 +149,7 @@ impl Coordinator {
                 self.objects.clone(),
                 self.records.clone(),
                 self.not_ready.clone(),
+                self.replaced.clone(),
                 stop.clone(),
             )),
         ];
@@ -163,6 +172,7 @@ impl Coordinator {
                 biased;
                 () = stop.cancelled() => break,
                 _ = ticks.tick() => self.tick().await,
+                Some(things) = self.replaced_receiver.recv() => self.make_up_for(&things).await,
                 Some((job, done)) = self.cleaned_receiver.recv() => self.cleaned(job, done).await,
                 broadcast = broadcasts.next() => self.broadcast(broadcast).await,
                 Some(batch) = reports.recv() => self.take_reports(batch).await,
@@ -248,7 +258,9 @@ impl Coordinator {
                     return Err(error);
                 }
                 done => {
-                    self.dropped.remove(&id);
+                    if self.dropped.remove(&id) && matches!(done, Ok(None)) {
+                        tracing::error!(job = %id, "the job's record was deleted while nobody remembered it: the job is lost");
+                    }
                     return done;
                 }
             }
@@ -343,7 +355,12 @@ impl Coordinator {
         }
         if changed {
             outbox::still_leading(&self.tenure, "committing a job")?;
-            self.records.commit(stored, &segments).await?;
+            if let Err(error) = self.records.commit(stored, &segments).await {
+                if !error.is_conflict() || !self.records.is_lost(stored).await? {
+                    return Err(error);
+                }
+                self.write_again(stored).await?;
+            }
             log_progress(before, &stored.record);
             self.outbox.send(&commands).await?;
         }

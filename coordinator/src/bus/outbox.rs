@@ -42,22 +42,27 @@ impl Outbox {
     }
 
     async fn send_one(&self, command: &Command) -> Result<(), BusError> {
+        self.send_by(&self.bus, command).await.map(drop)
+    }
+
+    /// Returns whether the stream had it already, by its message id.
+    async fn send_by(&self, bus: &Bus, command: &Command) -> Result<bool, BusError> {
         still_leading(&self.tenure, "running a job's commands")?;
-        match command {
-            Command::Assign(assignment) => self.bus.publish_assignment(assignment, self.prover).await?,
-            Command::Challenge(challenge) => self.bus.broadcast_challenge(challenge).await?,
-            Command::Cancel(cancel) => self.bus.broadcast_cancel(cancel).await?,
-            Command::Publish(event) => self.bus.publish_event(event).await?,
-            Command::Dead(letter) => self.bus.publish_dead(letter).await?,
-            Command::CleanUp => return Ok(()),
+        let stored = match command {
+            Command::Assign(assignment) => bus.publish_assignment(assignment, self.prover).await?,
+            Command::Challenge(challenge) => bus.broadcast_challenge(challenge).await?,
+            Command::Cancel(cancel) => bus.broadcast_cancel(cancel).await?,
+            Command::Publish(event) => bus.publish_event(event).await?,
+            Command::Dead(letter) => bus.publish_dead(letter).await?,
+            Command::CleanUp => return Ok(false),
         };
-        Ok(())
+        Ok(stored.duplicate)
     }
 
     /// Runs those of the commands a record owes that left no trace on the bus.
     ///
     /// Message ids alone would not do: the server forgets them after two minutes, and an assignment published twice is
-    /// work done twice.
+    /// work done twice. And it remembers them beyond a purge: what it takes for a duplicate and does not have gets a new one.
     ///
     /// # Errors
     /// As [`Outbox::send`].
@@ -71,7 +76,24 @@ impl Outbox {
         if !commands.is_empty() {
             tracing::info!(job = %record.job, commands = commands.len(), "putting owed commands on the bus again");
         }
-        self.send(&commands).await
+        let mut duplicates = Vec::new();
+        for command in commands {
+            match self.send_by(&self.bus, &command).await {
+                Err(error) if !error.transient => tracing::error!(%error, "command cannot be run"),
+                Err(error) => return Err(error),
+                Ok(false) => {}
+                Ok(true) => duplicates.push(command),
+            }
+        }
+        if duplicates.is_empty() {
+            return Ok(());
+        }
+        let present = Present::read(&self.bus, record.job).await?;
+        let renamed = self.bus.with_new_ids();
+        for command in duplicates.iter().filter(|command| !present.has(&self.bus, record.job, command)) {
+            self.send_by(&renamed, command).await?;
+        }
+        Ok(())
     }
 
     /// Whether a fold assignment of the job waits or is held.
@@ -131,7 +153,10 @@ impl Present {
                 self.assignments.contains_key(&assignment.subject(prefix))
                     || match assignment {
                         Assignment::Plan(_) => {
+                            let planned = prefix.report(job, Phase::Planned, 0);
+                            let planned = planned.trim_end_matches('0');
                             [Phase::Setup, Phase::Executed, Phase::Failed].into_iter().any(|phase| reported(phase, 0))
+                                || self.reports.keys().any(|subject| subject.starts_with(planned))
                         }
                         Assignment::Segment(segment) => reported(Phase::Proof, segment.n) || reported(Phase::Failed, segment.n),
                         Assignment::Fold(_) => reported(Phase::Final, 0),

@@ -106,6 +106,55 @@ impl Records {
         Ok(())
     }
 
+    /// Whether something of what was read or written for this job is not there any more: somebody deleted or purged a bucket.
+    /// Somebody else's commit is not that.
+    ///
+    /// # Errors
+    /// [`BucketError`], never a conflict.
+    pub async fn is_lost(&self, stored: &StoredJob) -> Result<bool, BucketError> {
+        let job = stored.record.job;
+        match self.jobs.get(job).await? {
+            None => return Ok(true),
+            Some(entry) if entry.revision != stored.revision => return Ok(false),
+            Some(_) => {}
+        }
+        let known = stored.segment_revisions.iter().filter(|revision| **revision != 0).count();
+        Ok(self.segment_keys(job).await?.len() < known)
+    }
+
+    /// Writes the job as it is remembered to buckets that have lost it: its segments, then its own record.
+    ///
+    /// # Errors
+    /// [`BucketError::Conflict`] when there is another's record of it.
+    pub async fn restore(&self, stored: &mut StoredJob) -> Result<(), BucketError> {
+        let job = stored.record.job;
+        stored.segment_revisions.resize(stored.record.segments.len(), 0);
+        let known = stored.record.segments.iter().enumerate().filter(|(_, state)| **state != SegmentRecord::default());
+        let writes: Vec<_> = known
+            .map(|(index, state)| {
+                let (bucket, state) = (self.segments.clone(), state.clone());
+                async move {
+                    let key = format!("{job}.{index}");
+                    let revision = match bucket.get(&key).await? {
+                        None => bucket.create(&key, &state).await?,
+                        Some(entry) if entry.value == state => entry.revision,
+                        Some(entry) => bucket.update(&key, &state, entry.revision).await?,
+                    };
+                    Ok::<_, BucketError>((index, revision))
+                }
+            })
+            .collect();
+        let written: Vec<(usize, u64)> = stream::iter(writes).buffer_unordered(CONCURRENCY).try_collect().await?;
+        for (index, revision) in written {
+            stored.segment_revisions[index] = revision;
+        }
+        stored.revision = match self.jobs.get(job).await? {
+            None => self.jobs.create(job, &stored.record).await?,
+            Some(_) => self.jobs.update(job, &stored.record, stored.revision).await?,
+        };
+        Ok(())
+    }
+
     /// All jobs' own records, without their segments, the oldest first.
     ///
     /// # Errors

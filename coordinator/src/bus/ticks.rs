@@ -67,6 +67,7 @@ impl Coordinator {
 
     /// Puts on the bus what the job owes and is not there.
     pub(super) async fn compare_with_bus(&mut self, job: JobId) {
+        self.keep_recorded(job).await;
         let Some(active) = self.jobs.remove(&job) else { return };
         let record = &active.stored.record;
         if let Err(error) = self.outbox.send_missing(record, outstanding(record, unix_ms())).await {

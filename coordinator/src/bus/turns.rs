@@ -68,6 +68,11 @@ impl Order {
         Ok(Self { bucket: bus.bucket(BucketKind::Queue).await?, written: None })
     }
 
+    /// What was written is gone.
+    pub(super) fn forget(&mut self) {
+        self.written = None;
+    }
+
     async fn write(&mut self, queue: &Queue) -> Result<(), zisk_common::buckets::BucketError> {
         let waiting = queue.order();
         if self.written.as_ref() == Some(&waiting) {

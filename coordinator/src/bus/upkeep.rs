@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use zisk_common::bus::Bus;
@@ -11,6 +12,7 @@ use zisk_common::ids::JobId;
 use zisk_common::mark::MarkError;
 use zisk_common::messages::SegmentRecord;
 use zisk_common::objects::Objects;
+use zisk_common::settings::Thing;
 use zisk_common::subjects::{BucketKind, StreamKind, Subject};
 
 use super::cleanup::clean_up;
@@ -24,7 +26,14 @@ const PERIOD: Duration = Duration::from_secs(5);
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// Keeps bus and store in order until `stop`.
-pub async fn follow(bus: Bus, objects: Objects, records: Records, not_ready: NotReady, stop: CancellationToken) {
+pub async fn follow(
+    bus: Bus,
+    objects: Objects,
+    records: Records,
+    not_ready: NotReady,
+    replaced: mpsc::UnboundedSender<Vec<Thing>>,
+    stop: CancellationToken,
+) {
     let mut condition = Condition::default();
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -32,8 +41,12 @@ pub async fn follow(bus: Bus, objects: Objects, records: Records, not_ready: Not
     let keep = async {
         loop {
             ticks.tick().await;
-            if let Err(error) = condition.look(&bus, objects.are_on_the_bus(), &not_ready).await {
-                tracing::warn!(%error, "the bus was not compared with its settings; trying again");
+            match condition.look(&bus, objects.are_on_the_bus(), &not_ready).await {
+                Ok(others) if others.is_empty() => {}
+                Ok(others) => {
+                    let _ = replaced.send(others); // fails only when we are shutting down
+                }
+                Err(error) => tracing::warn!(%error, "the bus was not compared with its settings; trying again"),
             }
             if let Err(error) = mark_store(&bus, &objects).await {
                 tracing::warn!(%error, "the object store is not marked as the cluster's; trying again");

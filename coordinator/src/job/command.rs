@@ -102,7 +102,7 @@ pub fn outstanding(record: &JobRecord, at_ms: u64) -> Vec<Command> {
     let mut commands = Vec::new();
     let plan_owed = match record.goal {
         RequestKind::Setup => record.keys.is_none(),
-        RequestKind::Execute | RequestKind::Prove => record.execution.is_none(),
+        RequestKind::Execute | RequestKind::Prove => !is_planned(record),
     };
     if plan_owed {
         commands.push(Command::Assign(plan(record)));
@@ -116,6 +116,13 @@ pub fn outstanding(record: &JobRecord, at_ms: u64) -> Vec<Command> {
         }
     }
     commands
+}
+
+/// Whether the plan has done all it is for. That the program has ended does not say so: a report of a segment may have been lost
+/// with the stream it was in.
+pub(super) fn is_planned(record: &JobRecord) -> bool {
+    let cut = || record.progress.segments.is_none_or(|segments| record.progress.planned >= segments);
+    record.execution.is_some() && (record.goal != RequestKind::Prove || cut())
 }
 
 /// What ends a job on the bus.

@@ -33,7 +33,7 @@ impl Step<'_> {
     }
 
     fn plan_failed(&mut self, attempt: u32, failure: Failure) -> Verdict {
-        if self.record.execution.is_some() || attempt < self.record.plan_attempt {
+        if command::is_planned(self.record) || attempt < self.record.plan_attempt {
             return Verdict::Duplicate;
         }
         self.record.plan_failures.push(failure.clone());

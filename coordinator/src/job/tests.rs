@@ -117,6 +117,41 @@ fn a_job_that_waits_owes_nothing_until_its_turn_comes() {
 }
 
 #[test]
+fn a_segment_whose_report_was_lost_is_cut_again() {
+    let mut world = World::new(RequestKind::Prove);
+    let (first, executed) = (world.planned(0), world.executed(2, 0));
+    world.report(first.clone());
+    world.report(executed.clone());
+    assert!(assigned(&outstanding(&world.record, 0)).contains(&("plan".to_owned(), 0, 1)));
+    // A failure of that attempt counts, too.
+    let failed = world.failed(FailureKind::Internal, Phase::Executed, None, 1);
+    assert_eq!(world.report(failed), Verdict::Applied);
+    assert_eq!(assigned(&world.commands), [("plan".to_owned(), 0, 2)]);
+
+    let second = world.planned(1);
+    assert_eq!(world.report(first), Verdict::Duplicate);
+    assert_eq!(world.report(second), Verdict::Applied);
+    assert_eq!(world.report(executed), Verdict::Duplicate);
+    assert!(!assigned(&outstanding(&world.record, 0)).iter().any(|(kind, ..)| kind == "plan"));
+}
+
+#[test]
+fn segment_records_that_nobody_remembers_are_made_again_and_the_job_goes_on() {
+    let mut world = proving(3);
+    let (challenge, proof) = (world.record.challenge.clone(), world.proof(0, &World::honest_challenge(3)));
+    world.report(proof);
+    // Read back from a bucket that is empty.
+    world.record.segments.clear();
+    assert_eq!(world.apply(Input::Resumed), Verdict::Applied);
+    assert_eq!((world.record.progress.planned, world.record.progress.contributed, world.record.progress.proven), (0, 0, 0));
+    assert_eq!(assigned(&outstanding(&world.record, 0)), [("plan".to_owned(), 0, 1)]);
+    for input in world.honest_run(3, 1) {
+        world.apply(input);
+    }
+    assert_eq!((world.record.state, world.record.challenge.clone()), (JobState::Completed, challenge));
+}
+
+#[test]
 fn results_are_committed_once() {
     let mut world = proving(2);
     let challenge = World::honest_challenge(2);

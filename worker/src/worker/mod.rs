@@ -19,13 +19,13 @@ use tracing::{debug, error, info, warn};
 use zisk_common::election::Lease;
 use zisk_common::follow::Broadcast;
 use zisk_common::ids::JobId;
-use zisk_common::messages::{Challenge, Load};
+use zisk_common::messages::{Challenge, Load, Progress};
 use zisk_protocol::GlobalChallenge;
 use zisk_prover::backend::Contributed;
 
 use self::recent::RecentJobs;
 use crate::aggregate::Candidacy;
-use crate::context::Context;
+use crate::context::{Context, Standing};
 use crate::metric_definitions::{ASSIGNMENTS, UNITS_BUSY};
 use crate::pull::{Assigned, Delivery, Pulls};
 use crate::schedule::{Key, Limits, Schedule};
@@ -63,6 +63,10 @@ pub enum Event {
     Broadcast(Broadcast),
     /// The job has ended, by its record.
     Ended(JobId),
+    /// It has not, and stands so.
+    Standing(JobId, Progress),
+    /// The contribution was reported and is not in the record.
+    Uncommitted(Key),
     /// So many other workers wait for segments.
     Idle(usize),
 }
@@ -96,6 +100,8 @@ struct Held {
 struct Job {
     age: u64,
     cancel: CancellationToken,
+    /// Where it stood at the last look.
+    standing: Option<Progress>,
 }
 
 /// The loop's state.
@@ -208,6 +214,8 @@ impl Worker {
             Event::Broadcast(Broadcast::Challenge(challenge)) => self.challenged(&challenge),
             Event::Broadcast(Broadcast::Cancel(cancel)) => self.cancel(cancel.job),
             Event::Ended(job) => self.cancel(job),
+            Event::Standing(job, progress) => self.standing(job, progress),
+            Event::Uncommitted(key) => self.uncommitted(key),
             Event::Idle(workers) => self.give_back(workers),
         }
     }
@@ -297,7 +305,7 @@ impl Worker {
     /// The job's age and the token that ends its work here.
     fn job(&mut self, id: JobId, delivery: &Delivery) -> (u64, CancellationToken) {
         let age = delivery.sequence();
-        let job = self.jobs.entry(id).or_insert_with(|| Job { age, cancel: CancellationToken::new() });
+        let job = self.jobs.entry(id).or_insert_with(|| Job { age, cancel: CancellationToken::new(), standing: None });
         (job.age, job.cancel.clone())
     }
 
@@ -307,13 +315,15 @@ impl Worker {
         self.jobs.retain(|id, job| ages.contains(&job.age) || self.planning.contains(id) || self.aggregating.contains_key(id));
     }
 
-    /// Asks whether the jobs worked on here have ended.
+    /// Asks whether the jobs worked on here have ended, and where they stand.
     fn look_for_ended_jobs(&self) {
         for &job in self.jobs.keys() {
             let (context, events) = (self.context.clone(), self.events.clone());
             self.spawn(async move {
-                if context.job_has_ended(job).await {
-                    events.tell(Event::Ended(job));
+                match context.standing(job).await {
+                    Standing::Ended => events.tell(Event::Ended(job)),
+                    Standing::At(progress) => events.tell(Event::Standing(job, progress)),
+                    Standing::Unknown => {}
                 }
             });
         }

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use metrics::counter;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
+use zisk_common::follow::Broadcast;
+use zisk_common::ids::JobId;
+use zisk_common::messages::Progress;
 use zisk_prover::backend::Contributed;
 
 use super::{Event, Worker};
@@ -121,6 +124,42 @@ impl Worker {
             held.segment.cancel.cancel();
             self.settle(async move { held.delivery.nak().await });
         }
+    }
+
+    /// A job that has not moved since the last look: what it waits for may have been lost with the stream it was in, be it the
+    /// challenge on its way here or a contribution on its way from here.
+    pub(super) fn standing(&mut self, id: JobId, progress: Progress) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let age = job.age;
+        if job.standing.replace(progress) != Some(progress) || self.challenges.get(&id).is_some() {
+            return;
+        }
+        let waiting = self.schedule.waiting(age);
+        let (context, events) = (self.context.clone(), self.events.clone());
+        self.spawn(async move {
+            match context.bus.challenge(id).await {
+                Ok(Some(challenge)) => return events.tell(Event::Broadcast(Broadcast::Challenge(challenge))),
+                Ok(None) => {}
+                Err(error) => return debug!(job = %id, %error, "challenge not read"),
+            }
+            for key in waiting {
+                if !context.segment_is_contributed(id, key.index).await {
+                    events.tell(Event::Uncommitted(key));
+                }
+            }
+        });
+    }
+
+    /// Gives a segment back whose contribution got lost: whoever gets it contributes again.
+    pub(super) fn uncommitted(&mut self, key: Key) {
+        if !self.schedule.waiting(key.job).contains(&key) {
+            return;
+        }
+        if let Some(held) = self.held.get(&key) {
+            warn!(job = %held.segment.assignment.job, segment = key.index, "its contribution was reported and is not there: given back");
+        }
+        self.schedule.remove(key);
+        self.nak(key);
     }
 
     /// Asks how many other workers wait for segments, if any wait for a slot here.
