@@ -13,7 +13,7 @@ pub const FOLDS: &str = "zisk_worker_folds_total";
 pub const FAILURES: &str = "zisk_worker_failures_total";
 /// Assignments given back because they are for a prover of another version. Label `class`.
 pub const OTHER_VERSION: &str = "zisk_worker_other_version_total";
-/// Time computed. Label `phase`: `setup`, `load`, `execute`, `contribute`, `prove`, `fold`, `finish`.
+/// Time computed. Label `phase`: `setup`, `load`, `execute`, `contribute`, `prove`, `fold`, `finish`, `self-test`.
 pub const PHASE_SECONDS: &str = "zisk_worker_phase_duration_seconds";
 /// Units computing now.
 pub const UNITS_BUSY: &str = "zisk_worker_units_busy";
