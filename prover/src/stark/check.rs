@@ -156,3 +156,60 @@ pub fn attack_rows<A: Table>(
     }
     free
 }
+
+/// Records every expression, to tell its degree from its values on a line.
+#[derive(Default)]
+struct Recorder {
+    constraints: Vec<KoalaBear>,
+    multiplicities: Vec<KoalaBear>,
+    tuples: Vec<KoalaBear>,
+}
+
+impl TableBuilder for Recorder {
+    type Expr = KoalaBear;
+
+    fn assert_zero(&mut self, expr: KoalaBear) {
+        self.constraints.push(expr);
+    }
+
+    fn interact(&mut self, _: Bus, multiplicity: KoalaBear, tuple: &[KoalaBear]) {
+        self.multiplicities.push(multiplicity);
+        self.tuples.extend(tuple);
+    }
+
+    fn tag(&self) -> KoalaBear {
+        KoalaBear::ONE
+    }
+}
+
+/// Checks the degrees that [`TableBuilder`] asks for, on a line through random cells.
+pub fn check_degrees<A: Table>(table: &A, mut cell: impl FnMut() -> KoalaBear) {
+    let mut cells = || (0..table.preprocessed_width() + table.width()).map(|_| cell()).collect::<Vec<_>>();
+    let (start, slope) = (cells(), cells());
+    let points: Vec<_> = (0..5)
+        .map(|t| {
+            let row: Vec<_> = start.iter().zip(&slope).map(|(&x, &y)| x + y * KoalaBear::from_u32(t)).collect();
+            let (fixed, row) = row.split_at(table.preprocessed_width());
+            let mut recorder = Recorder::default();
+            table.eval(fixed, row, &mut recorder);
+            recorder
+        })
+        .collect();
+    // A polynomial has degree at most d if its differences of order d + 1 are zero.
+    let at_most = |degree: usize, values: fn(&Recorder) -> &[KoalaBear]| {
+        for i in 0..values(&points[0]).len() {
+            let mut line: Vec<_> = points.iter().map(|point| values(point)[i]).collect();
+            for _ in 0..=degree {
+                line = line.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            }
+            assert!(
+                line.iter().all(|&x| x == KoalaBear::ZERO),
+                "table {}: expression {i} is not of degree {degree}",
+                table.name()
+            );
+        }
+    };
+    at_most(3, |recorder| &recorder.constraints);
+    at_most(2, |recorder| &recorder.multiplicities);
+    at_most(1, |recorder| &recorder.tuples);
+}

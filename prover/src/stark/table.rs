@@ -31,6 +31,8 @@ pub enum Bus {
     Image = 10,
     /// Global: (word, 4 limbs): final value of a public word.
     Public = 11,
+    /// (address, 4 coefficients): a value in the memory of the machine that proves circuits.
+    Cell = 12,
 }
 
 impl Bus {

@@ -5,7 +5,7 @@ use zisk_machine::program::Row;
 use zisk_machine::trace::Step;
 
 use super::super::attack::EDGES;
-use crate::stark::check::{Balance, RowOutcome, check_row};
+use crate::stark::check::{self, Balance, RowOutcome, check_row};
 use crate::stark::table::{Bus, Columns, Table, TableBuilder};
 use crate::tables::adapter::{F, limbs, program_row};
 
@@ -154,59 +154,8 @@ pub fn attack_padding<C: Columns<F>>(table: &impl Table, flags: &[usize]) {
     }
 }
 
-/// Records every expression, to tell its degree from its values on a line.
-#[derive(Default)]
-struct Recorder {
-    constraints: Vec<F>,
-    multiplicities: Vec<F>,
-    tuples: Vec<F>,
-}
-
-impl TableBuilder for Recorder {
-    type Expr = F;
-
-    fn assert_zero(&mut self, expr: F) {
-        self.constraints.push(expr);
-    }
-
-    fn interact(&mut self, _: Bus, multiplicity: F, tuple: &[F]) {
-        self.multiplicities.push(multiplicity);
-        self.tuples.extend(tuple);
-    }
-
-    fn tag(&self) -> F {
-        F::ONE
-    }
-}
-
 /// Checks the degrees that `TableBuilder` asks for.
 pub fn check_degrees(table: &impl Table) {
     let mut random = Random(4);
-    let mut cells = || {
-        let n = table.preprocessed_width() + table.width();
-        (0..n).map(|_| F::from_u64(random.any())).collect::<Vec<_>>()
-    };
-    let (start, slope) = (cells(), cells());
-    let points: Vec<_> = (0..5)
-        .map(|t| {
-            let row: Vec<_> = start.iter().zip(&slope).map(|(&x, &y)| x + y * F::from_u32(t)).collect();
-            let (fixed, row) = row.split_at(table.preprocessed_width());
-            let mut recorder = Recorder::default();
-            table.eval(fixed, row, &mut recorder);
-            recorder
-        })
-        .collect();
-    // A polynomial has degree at most d if its differences of order d + 1 are zero.
-    let at_most = |degree: usize, values: fn(&Recorder) -> &[F]| {
-        for i in 0..values(&points[0]).len() {
-            let mut line: Vec<_> = points.iter().map(|point| values(point)[i]).collect();
-            for _ in 0..=degree {
-                line = line.windows(2).map(|pair| pair[1] - pair[0]).collect();
-            }
-            assert!(line.iter().all(|&x| x == F::ZERO), "table {}: expression {i} is not of degree {degree}", table.name());
-        }
-    };
-    at_most(3, |recorder| &recorder.constraints);
-    at_most(2, |recorder| &recorder.multiplicities);
-    at_most(1, |recorder| &recorder.tuples);
+    check::check_degrees(table, || F::from_u64(random.any()));
 }
