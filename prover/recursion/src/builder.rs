@@ -7,7 +7,7 @@ use zisk_prover::stark::config::{Challenge, Val};
 
 use crate::circuit::{Circuit, Gate, Operation, Solve};
 use crate::machine::bits::BITS;
-use crate::machine::coefficients;
+use crate::machine::{TABLES, coefficients};
 
 /// A cell of the machine's memory: a value of the extension field that is the same wherever it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -208,9 +208,9 @@ impl Builder {
     }
 
     /// Base-field values, four to a cell.
-    pub fn pack(&mut self, elements: &[Cell]) -> Vec<Cell> {
-        assert!(elements.len().is_multiple_of(4));
-        elements.chunks_exact(4).map(|parts| self.join(std::array::from_fn(|i| parts[i]))).collect()
+    pub fn pack<const N: usize>(&mut self, elements: &[Cell]) -> [Cell; N] {
+        assert_eq!(elements.len(), 4 * N);
+        std::array::from_fn(|cell| self.join(std::array::from_fn(|i| elements[4 * cell + i])))
     }
 
     /// States that a value is a number of so many bits.
@@ -257,8 +257,13 @@ impl Builder {
     }
 
     /// The finished circuit.
-    pub fn build(mut self) -> Circuit {
+    pub fn build(self) -> Circuit {
+        self.build_padded([0; TABLES])
+    }
+
+    /// The finished circuit, its tables of at least these log2 heights.
+    pub fn build_padded(mut self, log_heights: [u8; TABLES]) -> Circuit {
         let roots: Vec<Cell> = (0..self.parents.len()).map(|i| self.root(Cell(i as u32))).collect();
-        Circuit::new(self.operations, &roots, &self.inputs, &self.publics)
+        Circuit::new(self.operations, &roots, &self.inputs, &self.publics, log_heights)
     }
 }

@@ -1,6 +1,7 @@
 //! A circuit: its operations, and the preprocessed columns that are its key.
 
 use p3_field::PrimeCharacteristicRing;
+use p3_matrix::Matrix;
 use p3_matrix::dense::RowMajorMatrix;
 use zisk_prover::stark::config::{Challenge, Val};
 use zisk_prover::stark::table::{Columns, Table};
@@ -133,7 +134,13 @@ pub struct Circuit {
 
 impl Circuit {
     /// Numbers the cells, public ones first, and writes the preprocessed columns.
-    pub(crate) fn new(mut operations: Vec<Operation>, roots: &[Cell], inputs: &[Cell], publics: &[Cell]) -> Self {
+    pub(crate) fn new(
+        mut operations: Vec<Operation>,
+        roots: &[Cell],
+        inputs: &[Cell],
+        publics: &[Cell],
+        least: [u8; TABLES],
+    ) -> Self {
         const NONE: u32 = u32::MAX;
         let mut addresses = vec![NONE; roots.len()];
         let mut count = 0;
@@ -154,8 +161,13 @@ impl Circuit {
         for operation in operations.iter_mut().filter(|operation| operation.table().is_some()) {
             operation.cells(|cell| uses.count(*cell));
         }
-        let preprocessed = preprocessed(&operations, &mut uses);
+        let preprocessed = preprocessed(&operations, &mut uses, least);
         Self { operations, inputs, publics: publics.len(), addresses: count as usize, preprocessed }
+    }
+
+    /// log2 heights of the tables.
+    pub fn log_heights(&self) -> [u8; TABLES] {
+        std::array::from_fn(|i| self.preprocessed[i].height().ilog2() as u8)
     }
 
     /// Number of inputs.
@@ -207,12 +219,13 @@ impl Uses {
 
 const UNUSED: Slot<Val> = Slot { address: Val::ZERO, multiplicity: Val::ZERO };
 
-fn preprocessed(operations: &[Operation], uses: &mut Uses) -> [RowMajorMatrix<Val>; TABLES] {
+fn preprocessed(operations: &[Operation], uses: &mut Uses, least: [u8; TABLES]) -> [RowMajorMatrix<Val>; TABLES] {
     let mut tables = MachineTable::ALL.map(|table| {
         let operations = operations.iter().filter(|operation| operation.table() == Some(table)).count();
         let rows = if table == MachineTable::Arithmetic { operations.div_ceil(LANES) } else { operations };
         let width = table.preprocessed_width();
-        RowMajorMatrix::new(Val::zero_vec(width << log_height(rows)), width)
+        let log_height = log_height(rows).max(usize::from(least[table as usize]));
+        RowMajorMatrix::new(Val::zero_vec(width << log_height), width)
     });
     let mut filled = [0; TABLES];
     for operation in operations {

@@ -2,7 +2,6 @@
 
 use p3_challenger::{CanObserve, FieldChallenger};
 use p3_field::{BasedVectorSpace, PrimeCharacteristicRing};
-use p3_matrix::Matrix;
 use p3_matrix::dense::RowMajorMatrix;
 use serde::{Deserialize, Serialize};
 use zisk_prover::keys::{KeyError, check_parameters};
@@ -140,7 +139,7 @@ impl ProvingKey {
     /// Commits to the preprocessed columns of a circuit.
     pub fn new(circuit: Circuit, parameters: Parameters) -> Self {
         let config = Config::new(parameters);
-        let log_heights = std::array::from_fn(|i| circuit.preprocessed[i].height().ilog2() as u8);
+        let log_heights = circuit.log_heights();
         let preprocessed = Preprocessed::new(&config, circuit.preprocessed.to_vec());
         let commitment = preprocessed.commitment.clone();
         let verifying = VerifyingKey { parameters, log_heights, publics: circuit.publics() as u32, commitment };

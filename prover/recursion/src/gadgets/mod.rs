@@ -10,6 +10,7 @@ pub mod segment;
 pub mod stark;
 pub mod symbol;
 pub mod transcript;
+pub mod tree;
 
 use crate::builder::Cell;
 

@@ -4,7 +4,7 @@ use p3_field::PrimeCharacteristicRing;
 use zisk_protocol::{ABSENT, Contribution, GlobalChallenge, MAX_SEGMENTS, TABLES};
 use zisk_prover::keys::{MAX_LOG_HEIGHT, VerifyingKey};
 use zisk_prover::segment::MAX_STEPS;
-use zisk_prover::stark::config::{Challenge, Parameters, Val};
+use zisk_prover::stark::config::{Challenge, EXTENSION_DEGREE, Parameters, Val};
 use zisk_prover::stark::prove::{Instance, StarkProof};
 use zisk_prover::stark::table::Bus;
 use zisk_prover::tables::any::AnyTable;
@@ -67,8 +67,8 @@ impl SegmentShape {
             self.check_contribution(b, index, steps, &start, &end);
             let heights = self.log_heights.map(|height| b.base(Val::from_u8(height)));
             let mut transcript = Transcript::new(b);
-            let public =
-                key.iter().chain(&challenge).chain([&index, &steps]).chain(start.cells()).chain(end.cells()).chain(&heights);
+            let numbers = [&[index, steps][..], &start.cells(), &end.cells(), &heights].concat();
+            let public = key.iter().chain(&challenge).chain(&numbers);
             public.for_each(|&cell| transcript.observe_base(b, cell));
             transcript.observe_digest(b, stage1);
 
@@ -90,7 +90,8 @@ impl SegmentShape {
             let statement = Statement { stage1, preprocessed, tag, global, ends };
             let sum = verify_stark(b, transcript, shape, &statement, &proof);
 
-            let root = self.leaf(b, &[index, steps], &start, &end, &heights, stage1);
+            let root = leaf(b, &numbers, stage1);
+            let zero = b.zero();
             NodeCells {
                 key: b.pack(&key),
                 challenge: b.pack(&challenge),
@@ -98,10 +99,9 @@ impl SegmentShape {
                 image,
                 root,
                 sum,
-                first: index,
-                next: tag,
-                start,
-                end,
+                range: b.join([index, tag, zero, zero]),
+                start: b.join(start.cells()),
+                end: b.join(end.cells()),
             }
         })
     }
@@ -126,25 +126,6 @@ impl SegmentShape {
             b.assert_bit(start.image);
             b.connect(start.image, end.image);
         }
-    }
-
-    /// `zisk_protocol::leaf`.
-    fn leaf(
-        &self,
-        b: &mut Builder,
-        numbers: &[Cell; 2],
-        start: &StateCells,
-        end: &StateCells,
-        heights: &[Cell; TABLES],
-        stage1: Digest,
-    ) -> Digest {
-        let tag = b.base(Val::from_u32(LEAF_TAG));
-        let elements: Vec<Cell> =
-            [&tag].into_iter().chain(numbers).chain(start.cells()).chain(end.cells()).chain(heights).copied().collect();
-        assert!(elements.len().is_multiple_of(4), "the commitment begins with a cell of its own");
-        let mut cells = b.pack(&elements);
-        cells.extend(stage1);
-        Stream { width: 4 * cells.len(), cells }.hash(b)
     }
 
     /// The values of the inputs.
@@ -174,4 +155,13 @@ impl SegmentShape {
         self.with(|shape| shape.values(&mut values, proof))?;
         Ok(values)
     }
+}
+
+/// `zisk_protocol::leaf`.
+fn leaf(b: &mut Builder, numbers: &[Cell], stage1: Digest) -> Digest {
+    let tag = b.base(Val::from_u32(LEAF_TAG));
+    let elements = [&[tag], numbers].concat();
+    let packed: [Cell; 6] = b.pack(&elements);
+    let cells = [&packed[..], &stage1].concat();
+    Stream { width: EXTENSION_DEGREE * cells.len(), cells }.hash(b)
 }

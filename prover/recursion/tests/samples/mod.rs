@@ -1,6 +1,8 @@
 //! Circuits to attack, numbers to attack them with.
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod segments;
+
 use p3_field::{BasedVectorSpace, PrimeCharacteristicRing};
 use zisk_prover::stark::config::{Challenge, Parameters, Val};
 use zisk_recursion::builder::Builder;
