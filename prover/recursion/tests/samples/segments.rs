@@ -38,7 +38,7 @@ pub fn job() -> (ProvingKey, Vec<Proven>) {
     let executable = Executable::new(Arc::new(program())).expect("well-formed");
     let mut segments = Vec::new();
     Executor::new(&executable)
-        .execute_segments(&2u64.to_le_bytes(), LOG_STEPS, |segment| {
+        .execute_segments(&4u64.to_le_bytes(), LOG_STEPS, |segment| {
             segments.push(segment);
             ControlFlow::Continue(())
         })
