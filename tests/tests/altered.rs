@@ -23,7 +23,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Resu
     let deadline = Instant::now() + JOB;
     while !holds().await? {
         ensure!(Instant::now() < deadline, "not within {JOB:?}: {what}");
-        sleep(Duration::from_millis(200)).await;
+        sleep(Duration::from_millis(50)).await;
     }
     Ok(())
 }
@@ -222,18 +222,18 @@ async fn buckets_that_are_deleted_in_the_middle_of_a_job_lose_no_job() -> Result
 async fn messages_that_are_purged_in_the_middle_of_a_job_are_made_up_for() -> Result<()> {
     let story = Story::start(2).await?;
     let bus = story.fleet.bus.clone();
-    let workload = story.reference.hashes(6)?;
-    for (reached, phase) in [(EventKind::Planned, "contribution"), (EventKind::Challenged, "proof")] {
+    let workload = story.reference.hashes(8)?;
+    let all = [StreamKind::Report, StreamKind::Assign, StreamKind::Broadcast, StreamKind::Events];
+    // Of contributions alone the assignments are held, and none will be given out again; of proofs nothing is left.
+    for (reached, phase, purged) in [(EventKind::Executed, "contribution", &all[..1]), (EventKind::Challenged, "proof", &all[..])]
+    {
         let job = story.submit(&workload).await?;
         story.wait_for(job, reached).await?;
         // While the coordinator says nothing, reports pile up: those of work that is done, and that nobody holds any more.
         let coordinator = &story.fleet.coordinators[0];
         coordinator.freeze();
-        let piled = Instant::now() + Duration::from_millis(1500);
-        while Instant::now() < piled && !reports(&bus, phase).await? {
-            sleep(Duration::from_millis(20)).await;
-        }
-        for kind in [StreamKind::Report, StreamKind::Assign, StreamKind::Broadcast, StreamKind::Events] {
+        until("reports of work that is done", async || Ok(reports(&bus, phase).await? >= 3)).await?;
+        for &kind in purged {
             bus.purge(kind, ">").await?;
         }
         coordinator.thaw();
@@ -241,14 +241,17 @@ async fn messages_that_are_purged_in_the_middle_of_a_job_are_made_up_for() -> Re
         zisk_tests::oracles::check_outcome(&story.fleet.objects, &story.reference, &workload, &record).await?;
         story.is_clean(&[&record]).await?;
     }
+    let workers: String = story.fleet.workers.iter().map(|worker| worker.process.log()).collect();
+    ensure!(workers.contains("its contribution was reported and is not there"), "no contribution was missed");
+    ensure!(story.coordinator_said(&["putting owed commands on the bus again"]), "nothing was owed");
     Ok(())
 }
 
-/// Whether reports of this phase wait to be read.
-async fn reports(bus: &Bus, phase: &str) -> Result<bool> {
+/// How many reports of this phase wait to be read. The first may be on its way to the coordinator.
+async fn reports(bus: &Bus, phase: &str) -> Result<usize> {
     let stream = bus.jetstream().get_stream(bus.prefix().stream(StreamKind::Report)).await?;
-    let mut subjects = stream.info_with_subjects(format!("{}.report.*.{phase}.*", bus.prefix())).await?;
-    Ok(futures::StreamExt::next(&mut subjects).await.is_some())
+    let subjects = stream.info_with_subjects(format!("{}.report.*.{phase}.*", bus.prefix())).await?;
+    Ok(futures::StreamExt::count(subjects).await)
 }
 
 #[tokio::test(flavor = "multi_thread")]
