@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use zisk_common::config::{BusArgs, LogArgs};
 use zisk_common::ids::JobId;
+use zisk_common::messages::MAX_RETENTION_SECONDS;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 other; 2 usage; 3 program, input or file not usable; 4 the guest trapped or exited with a code other than 0;
 5 internal failure; 6 no usable NATS; 7 no coordinator; 8 timeout; 9 cancelled; 10 the proof is not valid; 11 the queue is full;
-12 the job to be cancelled had ended otherwise; 13 the job has no result yet; 130 interrupted (the job goes on)";
+12 the job to be cancelled had ended otherwise; 13 the job has no result yet; 14 a store is full; 130 interrupted (the job goes on)";
 
 /// Proves RISC-V programs on a cluster, and verifies the proofs.
 #[derive(Debug, Parser)]
@@ -133,6 +134,9 @@ pub struct Prove {
     /// log2 of the steps of a segment [default: the cluster's, 18]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(10..=21))]
     pub segment_log_steps: Option<u8>,
+    /// Seconds for which the cluster keeps the proof, 0 for ever [default: the cluster's, 30 days]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(..=MAX_RETENTION_SECONDS))]
+    pub keep_proof: Option<u64>,
     /// Prove in this process, without a cluster
     #[arg(long)]
     pub local: bool,

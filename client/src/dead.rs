@@ -46,7 +46,8 @@ impl RemoteClient {
         };
         let needed = [Some(ObjectKey::program(dead.request.program)), dead.request.input.map(|input| input.key)];
         for object in needed.into_iter().flatten() {
-            if self.objects.head(object).await?.is_none() {
+            // As new as one just uploaded, so that it is there when the job needs it.
+            if !self.objects.renew(object).await? {
                 return Err(ClientError::Gone { job: dead.job, object });
             }
         }

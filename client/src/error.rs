@@ -4,7 +4,7 @@ use zisk_common::buckets::BucketError;
 use zisk_common::bus::{BusError, ConnectError};
 use zisk_common::config::ConfigError;
 use zisk_common::ids::JobId;
-use zisk_common::messages::{CodecError, Failure, FailureKind, JobState, ObjectKey};
+use zisk_common::messages::{CodecError, Failure, FailureKind, JobState, ObjectKey, ObjectScope};
 use zisk_common::objects::ObjectError;
 use zisk_common::subjects::RequestKind;
 
@@ -30,10 +30,31 @@ pub enum ClientError {
     Connect(#[from] ConnectError),
     /// A call on the bus failed.
     #[error("the NATS server stopped answering ({0}). Check that it runs and try again: the same job is not started twice.")]
-    Bus(#[from] BusError),
+    Bus(BusError),
+    /// There is no room for the job.
+    #[error(
+        "{reason}. The job was not submitted, and nothing is lost. Make room: let other jobs end, give the store more space or a \
+         higher limit (max_file_store of nats-server, `[storage] max_object_bytes` of the coordinator, the disk), or keep proofs and \
+         inputs for a shorter time (`[storage]`); then try again."
+    )]
+    Full {
+        /// Which store, and its limit.
+        reason: String,
+    },
     /// An object could not be read or written.
     #[error("{0}. Check that client, coordinator and workers use the same object store (--object-store).")]
-    Object(#[from] ObjectError),
+    Object(Box<ObjectError>),
+    /// The proof's time is over.
+    #[error(
+        "{place} has no {key}: a proof is kept for a time after its job's end (`[storage] proof_retention_seconds` of the coordinator, \
+         `zisk prove --keep-proof`). Prove it again, or check that --object-store is the cluster's."
+    )]
+    ProofGone {
+        /// The proof.
+        key: ObjectKey,
+        /// Where it would be.
+        place: String,
+    },
     /// Nobody took the request.
     #[error(
         "no coordinator took the request within {seconds} s. It is stored in NATS and job {job} will start when one comes. \
@@ -79,7 +100,10 @@ pub enum ClientError {
         seconds: u64,
     },
     /// The job is not known.
-    #[error("there is no job {0}. `zisk jobs` lists those there are; a job is also unknown to a cluster with another --prefix.")]
+    #[error(
+        "there is no job {0}. `zisk jobs` lists those there are; one that ended long ago is forgotten (`[storage] \
+         record_retention_seconds` of the coordinator), and a cluster with another --prefix knows others."
+    )]
     UnknownJob(JobId),
     /// Its events are gone.
     #[error(
@@ -127,7 +151,7 @@ pub enum ClientError {
     },
     /// What the job needs is gone.
     #[error(
-        "job {job} cannot be submitted again: its {object} is not in the object store any more. Submit it from the original \
+        "job {job} cannot be submitted again: its {object} is missing or damaged in the object store. Submit it from the original \
          files with `zisk prove`, then `zisk dead drop {job}`."
     )]
     Gone {
@@ -195,12 +219,14 @@ impl ClientError {
             Self::Program { .. } | Self::File { .. } => 3,
             Self::Failed { failure, .. } => of_kind(failure.kind),
             Self::Local { kind, .. } => of_kind(*kind),
+            Self::Full { .. } => 14,
             Self::Connect(_) | Self::Bus(_) => 6,
             Self::NoCoordinator { .. } | Self::NotConfirmed { .. } => 7,
             Self::Timeout { .. } => 8,
             Self::Proof { .. } => 10,
             Self::NotAJob { .. } | Self::Gone { .. } | Self::NoProof { .. } => 3,
             Self::Object(_)
+            | Self::ProofGone { .. }
             | Self::UnknownJob(_)
             | Self::UnknownDead(_)
             | Self::Codec(_)
@@ -220,18 +246,38 @@ const fn of_kind(kind: FailureKind) -> u8 {
         FailureKind::Timeout => 8,
         FailureKind::Cancelled => 9,
         FailureKind::Busy => 11,
+        FailureKind::Storage => 14,
+    }
+}
+
+impl From<BusError> for ClientError {
+    fn from(error: BusError) -> Self {
+        match error.full {
+            true => Self::Full { reason: format!("JetStream of the NATS server is full ({error})") },
+            false => Self::Bus(error),
+        }
+    }
+}
+
+impl From<ObjectError> for ClientError {
+    fn from(error: ObjectError) -> Self {
+        match error {
+            ObjectError::Full { .. } => Self::Full { reason: error.to_string() },
+            ObjectError::NotFound { key, place } if key.scope == ObjectScope::Proof => {
+                Self::ProofGone { key, place: place.into() }
+            }
+            other => Self::Object(Box::new(other)),
+        }
     }
 }
 
 impl From<BucketError> for ClientError {
     fn from(error: BucketError) -> Self {
         match error {
-            BucketError::Bus(error) => Self::Bus(error),
+            BucketError::Bus(error) => error.into(),
             BucketError::Codec(error) => Self::Codec(error),
             // Nothing here swaps.
-            BucketError::Conflict { .. } => {
-                Self::Bus(BusError { action: "reading".to_owned(), reason: error.to_string(), transient: true })
-            }
+            BucketError::Conflict { .. } => Self::Bus(BusError::transient("reading", error)),
         }
     }
 }
@@ -247,6 +293,10 @@ pub const fn advice_for(kind: FailureKind) -> &'static str {
         FailureKind::Timeout => "Give it more time (--timeout), more workers, or less to do.",
         FailureKind::Cancelled => "Submit it again if that was not intended.",
         FailureKind::Busy => "`zisk jobs` shows what waits.",
+        FailureKind::Storage => {
+            "Nothing is wrong with the program. Once there is room again (more disk, a higher limit, other jobs that have ended) \
+             `zisk dead requeue JOB` submits it again."
+        }
         FailureKind::Internal => {
             "This is a defect or a lost resource of the cluster, not of the program: `zisk dead show JOB` has its \
              attempts and the worker's last log lines, `zisk dead requeue JOB` submits it again."

@@ -34,6 +34,8 @@ pub struct JobOptions {
     pub timeout: Option<Duration>,
     /// 0 (last) to 9 (first), 5 when not set: whose turn comes first among the jobs that wait.
     pub priority: Option<u8>,
+    /// Seconds for which the cluster keeps the proof after the job's end; 0 is for ever.
+    pub keep_proof_seconds: Option<u64>,
     /// Who asks, at most 64 bytes: what the cluster can do is shared fairly between names. By default this program's name.
     pub client: Option<String>,
 }
@@ -117,6 +119,7 @@ impl RemoteClient {
                 max_steps: options.max_steps,
                 timeout_seconds: options.timeout.map(|timeout| timeout.as_secs().max(1)),
                 priority: options.priority,
+                proof_retention_seconds: options.keep_proof_seconds,
             },
             client: options.client.clone().unwrap_or_else(|| format!("zisk {}", env!("CARGO_PKG_VERSION"))),
         };

@@ -10,12 +10,13 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::bus::{Bus, BusError, chain, jetstream_error};
+use crate::full::stays_full;
 use crate::messages::{CodecError, JobRecord, Message, ProgramEntry, QueueOrder, WorkerPresence, decode, encode};
 use crate::streams::retried;
 use crate::subjects::BucketKind;
 
 /// "Wrong last sequence" as a replicated stream says it; async-nats does not know the code.
-const WRONG_LAST_SEQUENCE_REPLICATED: ErrorCode = ErrorCode(10164);
+pub(crate) const WRONG_LAST_SEQUENCE_REPLICATED: ErrorCode = ErrorCode(10164);
 
 /// Why an entry could not be read or changed.
 #[derive(Debug, Error)]
@@ -164,6 +165,21 @@ impl<M: Message> Bucket<M> {
         Ok(retried(&self.bus, &action, || self.store.purge(&key)).await?)
     }
 
+    /// Removes the entry if it still has this revision, and leaves no marker; whether it did.
+    ///
+    /// # Errors
+    /// [`BucketError`], never a conflict.
+    pub async fn forget(&self, key: impl ToString, revision: u64) -> Result<bool, BucketError> {
+        let key = key.to_string();
+        let action = format!("removing {key} from {}", self.store.name);
+        let subject = format!("$KV.{}.{key}", self.store.name);
+        let purged = retried(&self.bus, &action, || {
+            let purge = self.store.stream.purge().filter(&subject).sequence(revision + 1);
+            async move { purge.await }
+        });
+        Ok(purged.await?.purged > 0)
+    }
+
     /// All keys.
     ///
     /// # Errors
@@ -217,7 +233,8 @@ impl<M: Message> Bucket<M> {
     /// Compare-and-swap that ends in a known state: when the answer is lost, the entry itself tells whether the write
     /// was done.
     async fn swap(&self, key: &str, bytes: Bytes, revision: u64) -> Result<u64, BucketError> {
-        let deadline = Instant::now() + self.bus.config().retry;
+        let begun = Instant::now();
+        let deadline = begun + self.bus.config().retry;
         let mut unsure = false;
         loop {
             let error = match self.store.update(key, bytes.clone(), revision).await {
@@ -236,9 +253,9 @@ impl<M: Message> Bucket<M> {
                 };
             }
             unsure = true;
-            if Instant::now() >= deadline {
+            if Instant::now() >= deadline || stays_full(&error, begun) {
                 let action = format!("changing {key} in {}", self.store.name);
-                return Err(BusError::transient(action, chain(&error)).into());
+                return Err(BusError::met(action, &error).into());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 pub use crate::connect::{ConnectError, Login, MIN_SERVER_VERSION};
 use crate::connect::{Heard, MAX_CONNECT_PAUSE, check_version, options, servers};
+use crate::full::is_full;
 use crate::subjects::Prefix;
 
 /// How long a publish waits for its acknowledgement before it is sent again. An ack lost with a killed server costs
@@ -82,15 +83,24 @@ pub struct BusError {
     pub reason: String,
     /// Whether trying again later can help.
     pub transient: bool,
+    /// Whether the server has no room left: nothing else is wrong.
+    pub full: bool,
 }
 
 impl BusError {
-    pub(crate) fn transient(action: impl Into<String>, reason: impl ToString) -> Self {
-        Self { action: action.into(), reason: reason.to_string(), transient: true }
+    /// One that may be gone later.
+    pub fn transient(action: impl Into<String>, reason: impl ToString) -> Self {
+        Self { action: action.into(), reason: reason.to_string(), transient: true, full: false }
     }
 
-    pub(crate) fn permanent(action: impl Into<String>, reason: impl ToString) -> Self {
-        Self { action: action.into(), reason: reason.to_string(), transient: false }
+    /// One that trying again does not mend.
+    pub fn permanent(action: impl Into<String>, reason: impl ToString) -> Self {
+        Self { action: action.into(), reason: reason.to_string(), transient: false, full: false }
+    }
+
+    /// What the last attempt met, which may be gone later.
+    pub(crate) fn met(action: impl Into<String>, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self { full: is_full(error), ..Self::transient(action, chain(error)) }
     }
 }
 

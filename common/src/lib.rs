@@ -3,11 +3,13 @@
 
 pub mod buckets;
 pub mod bus;
+mod clock;
 pub mod config;
 pub mod connect;
 pub mod dead;
 pub mod election;
 pub mod follow;
+pub mod full;
 pub mod ids;
 pub mod job_log;
 pub mod keep_alive;

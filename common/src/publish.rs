@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::bus::{Bus, BusError, chain, jetstream_error};
+use crate::full::stays_full;
 use crate::messages::{
     Assignment, CONTENT_TYPE, Cancel, Challenge, CodecError, DeadLetter, Event, JobRequest, MESSAGE_PACK, PROVER_VERSION, Report,
     encode,
@@ -50,7 +51,8 @@ impl Bus {
     ) -> Result<Stored, BusError> {
         headers.insert(CONTENT_TYPE, MESSAGE_PACK);
         let message_id = self.message_id(message_id);
-        let deadline = Instant::now() + self.config().retry;
+        let begun = Instant::now();
+        let deadline = begun + self.config().retry;
         let mut pause = Duration::from_millis(50);
         loop {
             let asked = Instant::now();
@@ -69,8 +71,8 @@ impl Bus {
             if is_permanent(&error) {
                 return Err(BusError::permanent(action(), chain(&error)));
             }
-            if Instant::now() + pause >= deadline {
-                return Err(BusError::transient(action(), chain(&error)));
+            if Instant::now() + pause >= deadline || stays_full(&error, begun) {
+                return Err(BusError::met(action(), &error));
             }
             tracing::debug!(subject, error = chain(&error), "publish not acknowledged; trying again");
             tokio::time::sleep(pause).await;

@@ -150,7 +150,10 @@ impl Bus {
 
     async fn inspect_stream(&self, thing: Thing, config: stream::Config, found: &mut Inspection) -> Result<(), BusError> {
         let name = config.name.clone();
-        let wanted = wanted(&config, STREAM_KEYS);
+        // How much objects may take is set elsewhere: [`crate::full`].
+        let ours = |key: &&str| thing != Thing::Objects || *key != "max_bytes";
+        let keys: Vec<&str> = STREAM_KEYS.iter().copied().filter(ours).collect();
+        let wanted = wanted(&config, &keys);
         let info = match self.ask(&format!("STREAM.INFO.{name}"), &json!({})).await? {
             Ok(info) => info,
             Err(refusal) if refusal.is(ErrorCode::STREAM_NOT_FOUND) => {
@@ -171,12 +174,12 @@ impl Bus {
         };
         found.note_made(thing, &info);
         let actual = info["config"].as_object().cloned().unwrap_or_default();
-        let changes = differences(&wanted, &actual, STREAM_KEYS);
+        let changes = differences(&wanted, &actual, &keys);
         if changes.is_empty() {
             return Ok(());
         }
         let mut repaired = actual;
-        for key in STREAM_KEYS {
+        for key in &keys {
             match wanted.get(*key) {
                 Some(value) => repaired.insert((*key).to_owned(), value.clone()),
                 None => repaired.remove(*key),
@@ -185,7 +188,7 @@ impl Bus {
         let finding = match self.ask(&format!("STREAM.UPDATE.{name}"), &Value::Object(repaired)).await? {
             Ok(info) => {
                 let actual = info["config"].as_object().cloned().unwrap_or_default();
-                let left = differences(&wanted, &actual, STREAM_KEYS);
+                let left = differences(&wanted, &actual, &keys);
                 if left.is_empty() { Finding::Reset(changes) } else { Finding::Stuck(left.join(", ")) }
             }
             Err(refusal) => Finding::Stuck(format!("{} ({})", changes.join(", "), refusal.text)),

@@ -269,7 +269,7 @@ where
                 }
                 denied = denial.is_some();
                 if tokio::time::Instant::now() + pause >= deadline {
-                    return Err(BusError::transient(action, reason));
+                    return Err(BusError::met(action, &error));
                 }
                 // A setting that contradicts what is there will not change by waiting.
                 if let Some(code) = crate::bus::jetstream_error(&error)

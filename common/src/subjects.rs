@@ -419,6 +419,11 @@ impl Prefix {
         self.upper(kind.suffix())
     }
 
+    /// The name of the stream whose padding keeps room free.
+    pub fn reserve_stream(&self) -> String {
+        self.upper("RESERVE")
+    }
+
     /// The object-store bucket's name.
     pub fn objects_bucket(&self) -> String {
         self.upper("OBJECTS")

@@ -2,11 +2,14 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser;
 use serde::Deserialize;
 use zisk_common::config::{BusArgs, ConfigError, LogArgs, Secret, set_from_environment};
+use zisk_common::messages::MAX_RETENTION_SECONDS;
 
+use crate::bus::{self, Retention, Room};
 use crate::job::{Defaults, Limits};
 
 /// What every environment variable that sets a value of the file starts with: `ZISK_COORDINATOR_<TABLE>_<KEY>`.
@@ -55,6 +58,8 @@ pub struct Config {
     pub dead: DeadLetters,
     /// How many run, and how many wait.
     pub queue: Queue,
+    /// How long objects and records are kept.
+    pub storage: Storage,
 }
 
 /// `[service]`
@@ -200,6 +205,73 @@ impl Default for Queue {
     }
 }
 
+/// `[storage]`. Of the times, 0 is for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Storage {
+    /// Seconds for which a job's proof is kept after its end, unless the job says.
+    pub proof_retention_seconds: u64,
+    /// Seconds for which the record of a job that has ended is kept; longer while its proof is.
+    pub record_retention_seconds: u64,
+    /// Seconds for which an input is kept after it was last uploaded and the last job with it ended.
+    pub input_retention_seconds: u64,
+    /// Seconds for which a program and its keys are kept, likewise.
+    pub program_retention_seconds: u64,
+    /// Seconds for which whatever is in the store is left alone, whoever seems to need it: longer than any upload takes.
+    pub grace_seconds: u64,
+    /// Seconds from one look through the store to the next.
+    pub sweep_seconds: u64,
+    /// Bytes in JetStream that are kept for what the coordinator must write when there is no other room; 0 is none.
+    pub reserve_bytes: u64,
+    /// Bytes that objects in JetStream may take; 0 is as many as there is room for.
+    pub max_object_bytes: u64,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        const DAY: u64 = 24 * 3600;
+        Self {
+            proof_retention_seconds: 30 * DAY,
+            record_retention_seconds: 30 * DAY,
+            input_retention_seconds: 7 * DAY,
+            program_retention_seconds: 30 * DAY,
+            grace_seconds: 3600,
+            sweep_seconds: 600,
+            reserve_bytes: 16 << 20,
+            max_object_bytes: 0,
+        }
+    }
+}
+
+impl Storage {
+    fn check(&self) -> Result<(), ConfigError> {
+        const KEPT: RangeInclusive<u64> = 0..=MAX_RETENTION_SECONDS;
+        const EXPECTED: &str = "0 (for ever) to 315360000 (ten years)";
+        in_range("[storage] proof_retention_seconds", self.proof_retention_seconds, KEPT, EXPECTED)?;
+        in_range("[storage] record_retention_seconds", self.record_retention_seconds, KEPT, EXPECTED)?;
+        in_range("[storage] input_retention_seconds", self.input_retention_seconds, KEPT, EXPECTED)?;
+        in_range("[storage] program_retention_seconds", self.program_retention_seconds, KEPT, EXPECTED)?;
+        in_range("[storage] grace_seconds", self.grace_seconds, 1..=604_800, "1 to 604800 (a week)")?;
+        in_range("[storage] sweep_seconds", self.sweep_seconds, 1..=86_400, "1 to 86400 (a day)")?;
+        in_range("[storage] reserve_bytes", self.reserve_bytes, 0..=1 << 30, "0 (none) to 1073741824 (1 GiB)")?;
+        in_range("[storage] max_object_bytes", self.max_object_bytes, 0..=i64::MAX as u64, "0 (no limit) to 2^63 - 1")
+    }
+
+    /// The same for the coordinator.
+    pub fn settings(&self) -> bus::Storage {
+        let kept = |seconds: u64| Some(seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs);
+        let room = Room { reserve: self.reserve_bytes, objects: self.max_object_bytes };
+        let retention = Retention {
+            records: kept(self.record_retention_seconds),
+            inputs: kept(self.input_retention_seconds),
+            programs: kept(self.program_retention_seconds),
+            grace: Duration::from_secs(self.grace_seconds),
+            period: Duration::from_secs(self.sweep_seconds),
+        };
+        bus::Storage { retention, room }
+    }
+}
+
 impl Config {
     /// Puts all sources together.
     ///
@@ -228,6 +300,7 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         in_range("[server] leader_lease_seconds", self.server.leader_lease_seconds, 1..=60, "1 to 60")?;
+        self.storage.check()?;
         in_range("[dead] max_age_days", self.dead.max_age_days, 1..=3650, "1 to 3650")?;
         in_range("[dead] max_entries", self.dead.max_entries, 10..=100_000, "10 to 100000")?;
         in_range("[queue] running_jobs", self.queue.running_jobs.into(), 0..=10_000, "0 (by compute units) to 10000")?;
@@ -258,12 +331,18 @@ impl Config {
         flags.log.clone().over(self.logging.clone())
     }
 
+    /// The same for the coordinator.
+    pub fn coordinator(&self) -> bus::Settings {
+        bus::Settings { defaults: self.job_defaults(), limits: self.queue.limits(), storage: self.storage.settings() }
+    }
+
     /// What jobs get that do not say.
-    pub const fn job_defaults(&self) -> Defaults {
+    const fn job_defaults(&self) -> Defaults {
         Defaults {
             log_segment_steps: self.jobs.log_segment_steps,
             max_steps: self.jobs.max_steps,
             timeout_seconds: self.jobs.timeout_seconds,
+            proof_retention_seconds: self.storage.proof_retention_seconds,
         }
     }
 }
@@ -318,6 +397,10 @@ mod tests {
         assert!(error.contains("metrix"), "{error}");
         let error = load("", &[("ZISK_COORDINATOR_SERVER_LEADER_LEASE_SECONDS", "0")], &[]).unwrap_err();
         assert!(error.contains("leader_lease_seconds is 0: expected 1 to 60"), "{error}");
+        let error = load("[storage]\nproof_retention_seconds = 315360001", &[], &[]).unwrap_err();
+        assert!(error.contains("[storage] proof_retention_seconds is 315360001: expected 0 (for ever)"), "{error}");
+        let error = load("", &[("ZISK_COORDINATOR_STORAGE_GRACE_SECONDS", "0")], &[]).unwrap_err();
+        assert!(error.contains("[storage] grace_seconds is 0: expected 1 to 604800"), "{error}");
         let error = load("[queue]\nmax_jobs = 10001", &[], &[]).unwrap_err();
         assert!(error.contains("[queue] max_jobs is 10001: expected 1 to 10000"), "{error}");
     }

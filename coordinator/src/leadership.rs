@@ -7,6 +7,8 @@ use zisk_common::election::{Leadership, Lease};
 use zisk_common::ids::CoordinatorId;
 use zisk_common::keep_alive::KeepAlive;
 
+use crate::bus::Room;
+
 /// How often one that stands by looks whether the lease is free: expired entries vanish without a message.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -14,7 +16,7 @@ const LOOK: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Waits, for as long as it takes, until this coordinator leads.
-pub async fn stand_by(bus: &Bus, keep_alive: &KeepAlive, id: CoordinatorId) -> Lease<Leadership> {
+pub async fn stand_by(bus: &Bus, keep_alive: &KeepAlive, id: CoordinatorId, room: Room) -> Lease<Leadership> {
     let mut others = None;
     let mut prepared = false;
     loop {
@@ -38,7 +40,7 @@ pub async fn stand_by(bus: &Bus, keep_alive: &KeepAlive, id: CoordinatorId) -> L
             // A bucket that somebody deleted does not answer: it is made again.
             tokio::time::timeout(PATIENCE, stood).await.unwrap_or_else(|_| {
                 let reason = format!("no answer within {} s", PATIENCE.as_secs());
-                Err(BusError { action: "standing for election".to_owned(), reason, transient: true })
+                Err(BusError::transient("standing for election", reason))
             })
         };
         match looked.await {
@@ -50,8 +52,22 @@ pub async fn stand_by(bus: &Bus, keep_alive: &KeepAlive, id: CoordinatorId) -> L
             Err(error) => {
                 tracing::warn!(%error, "cannot stand by yet; trying again");
                 prepared = false;
+                // With nobody leading there is nobody else to do it.
+                if let Err(error) = give_up_reserve_if_full(bus, room).await {
+                    tracing::debug!(%error, "whether there is room is not known");
+                }
             }
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+async fn give_up_reserve_if_full(bus: &Bus, room: Room) -> Result<(), BusError> {
+    let reserve = room.on(bus);
+    if reserve.has_room().await? {
+        return Ok(());
+    }
+    // Uploads first, or they would take it.
+    reserve.close_objects().await?;
+    reserve.release().await
 }

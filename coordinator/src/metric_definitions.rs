@@ -45,6 +45,13 @@ pub const PHASE_SECONDS: &str = "zisk_phase_duration_seconds";
 pub const JOB_SECONDS: &str = "zisk_job_duration_seconds";
 /// Commits that lost a compare-and-swap and were applied again on the newer record.
 pub const COMMIT_CONFLICTS: &str = "zisk_commit_conflicts_total";
+/// 1 while JetStream has no room to spare: uploads are refused and no job is begun.
+pub const STORAGE_FULL: &str = "zisk_storage_full";
+/// Objects deleted because nobody needs them any more. Label `what`: `proof`, `input`, `program`, `key`, `orphan` (a segment or node
+/// of a job that has no record), `upload` (what an upload left that died).
+pub const OBJECTS_DELETED: &str = "zisk_objects_deleted_total";
+/// Records deleted of jobs that ended long ago.
+pub const RECORDS_DELETED: &str = "zisk_job_records_deleted_total";
 
 /// Tells the recorder units and meanings; call once after it is installed.
 pub fn describe() {
@@ -72,5 +79,8 @@ pub fn describe() {
     describe_gauge!(BUS_STUCK, Unit::Count, "Streams, consumers and buckets that cannot be brought back to their settings");
     describe_histogram!(PHASE_SECONDS, Unit::Seconds, "Time a job spent in a phase");
     describe_histogram!(JOB_SECONDS, Unit::Seconds, "Time from request to terminal state");
+    describe_gauge!(STORAGE_FULL, Unit::Count, "1 while JetStream has no room to spare");
+    describe_counter!(OBJECTS_DELETED, Unit::Count, "Objects deleted because nobody needs them any more, by what they were");
+    describe_counter!(RECORDS_DELETED, Unit::Count, "Records deleted of jobs that ended long ago");
     describe_counter!(COMMIT_CONFLICTS, Unit::Count, "Commits that lost a compare-and-swap");
 }

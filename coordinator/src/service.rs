@@ -70,7 +70,8 @@ async fn serve(config: &Config, bus_config: BusConfig, store: StoreUrl) -> anyho
     };
     // Standing by is what it is for.
     not_ready.send_replace(None);
-    while let Some(lease) = until_stopped(&stop, leadership::stand_by(&bus, &keep_alive, id)).await {
+    let room = config.storage.settings().room;
+    while let Some(lease) = until_stopped(&stop, leadership::stand_by(&bus, &keep_alive, id, room)).await {
         gauge!(LEADER).set(1);
         let ended = lead(config, &bus, &store, &lease, &not_ready, &stop).await;
         gauge!(LEADER).set(0);
@@ -193,12 +194,11 @@ async fn prepare(bus: &Bus, tenure: Tenure, store: &StoreUrl, config: &Config, n
     loop {
         let prepared = async {
             bus.prepare().await?;
-            let objects = Objects::open(store, bus).await?;
+            let objects = Objects::own(store, bus).await?;
             upkeep::mark_store(bus, &objects).await?;
-            let (protocol, defaults) = (Arc::new(ZiskProtocol), config.job_defaults());
-            let limits = config.queue.limits();
+            let settings = config.coordinator();
             let (bus, tenure, not_ready) = (bus.clone(), tenure.clone(), not_ready.clone());
-            Ok::<_, anyhow::Error>(Coordinator::new(bus, tenure, objects, protocol, defaults, limits, not_ready).await?)
+            Ok::<_, anyhow::Error>(Coordinator::new(bus, tenure, objects, Arc::new(ZiskProtocol), settings, not_ready).await?)
         };
         match prepared.await {
             Ok(coordinator) => {

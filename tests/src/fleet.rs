@@ -76,7 +76,25 @@ impl Fleet {
     /// # Errors
     /// When something does not start.
     pub async fn start(settings: Settings) -> Result<Self> {
-        let nats = NatsCluster::start(settings.servers)?;
+        Self::start_with(settings, Vec::new(), None).await
+    }
+
+    /// A server, whose JetStream may store so many bytes, and one coordinator with this environment.
+    ///
+    /// # Errors
+    /// As [`Fleet::start`].
+    pub async fn start_with(
+        settings: Settings,
+        coordinator_environment: Vec<(&'static str, String)>,
+        max_file_store: Option<u64>,
+    ) -> Result<Self> {
+        let mut nats = NatsCluster::start(settings.servers)?;
+        if let Some(bytes) = max_file_store {
+            for server in &mut nats.servers {
+                server.limit_store(bytes);
+                server.restart()?;
+            }
+        }
         let target = nats.servers[0].url().trim_start_matches("nats://").parse()?;
         let proxy = Proxy::start(target).await?;
         let args = bus_args(&nats.url(), &settings, nats.directory());
@@ -84,6 +102,7 @@ impl Fleet {
         let bus = Bus::connect(args.bus("zisk-tests")?).await?;
         let objects = Objects::open(&args.store()?, &bus).await?;
         let (workers, coordinators) = (Vec::new(), Vec::new());
+        let worker_environment = Vec::new();
         let mut fleet = Self {
             workers,
             coordinators,
@@ -92,8 +111,8 @@ impl Fleet {
             objects,
             proxy,
             settings,
-            coordinator_environment: Vec::new(),
-            worker_environment: Vec::new(),
+            coordinator_environment,
+            worker_environment,
             started: 0,
             nats,
         };

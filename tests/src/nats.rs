@@ -21,6 +21,7 @@ pub struct NatsServer {
     binary: PathBuf,
     directory: Option<TempDir>,
     extra: String,
+    max_file_store: Option<u64>,
     /// 0 until the first start has found a free one.
     port: u16,
     /// Of its monitoring pages, where the configuration asks for them.
@@ -64,9 +65,15 @@ impl NatsServer {
     pub fn start_with(binary: &Path, extra: &str) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("zisk-nats-").tempdir()?;
         let (binary, extra) = (binary.to_owned(), extra.to_owned());
-        let mut server = Self { binary, directory: Some(directory), extra, port: 0, monitoring: None, process: None };
+        let mut server =
+            Self { binary, directory: Some(directory), extra, max_file_store: None, port: 0, monitoring: None, process: None };
         server.restart()?;
         Ok(server)
+    }
+
+    /// From its next start on JetStream stores so many bytes at most.
+    pub fn limit_store(&mut self, bytes: u64) {
+        self.max_file_store = Some(bytes);
     }
 
     /// Where to connect.
@@ -176,7 +183,8 @@ impl NatsServer {
         let jetstream = if self.extra.contains("jetstream") {
             String::new()
         } else {
-            format!("jetstream {{ store_dir: {:?} }}\n", directory.join("store"))
+            let limit = self.max_file_store.map_or_else(String::new, |bytes| format!(", max_file_store: {bytes}"));
+            format!("jetstream {{ store_dir: {:?}{limit} }}\n", directory.join("store"))
         };
         format!("host: 127.0.0.1\nport: {port}\nports_file_dir: {directory:?}\n{jetstream}{}\n", self.extra)
     }

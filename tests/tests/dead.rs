@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 use async_nats::HeaderMap;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
-use zisk_common::ids::JobId;
-use zisk_common::messages::{Assignment, CONTENT_TYPE, FailureKind, JSON, JobState};
+use zisk_common::ids::{Digest, JobId};
+use zisk_common::messages::{Assignment, CONTENT_TYPE, FailureKind, JSON, JobState, ObjectKey, ObjectScope};
 use zisk_common::subjects::{AssignmentKind, ConsumerKind, Phase, RequestKind};
 use zisk_tests::cli::zisk;
 use zisk_tests::fleet::{Fleet, Settings};
@@ -30,17 +30,19 @@ async fn letters(fleet: &Fleet) -> Result<Vec<Value>> {
 async fn a_poison_segment_is_set_aside_and_its_job_submitted_again() -> Result<()> {
     let mut fleet = Fleet::start(Settings::default()).await?;
     let reference = Reference::default();
-    let workload = reference.hashes(3)?;
-    // The first segment is damaged before a worker gets it.
+    let (workload, doomed) = (reference.hashes(3)?, reference.hashes(2)?);
+    // The first segment is damaged before a worker gets it, and what it could be cut from again is gone.
     let mut puller = fleet.bus.puller(ConsumerKind::Assign(AssignmentKind::Segment));
     let taking = tokio::spawn(async move { puller.fetch(1, JOB).await });
     sleep(Duration::from_millis(300)).await;
     fleet.start_worker()?;
-    let poisoned = fleet.submit(&workload, LOG_STEPS, None).await?;
+    let poisoned = fleet.submit(&doomed, LOG_STEPS, None).await?;
     let delivery = taking.await?.pop().context("no segment")?;
     let Assignment::Segment(segment) = Assignment::decode(AssignmentKind::Segment, delivery.payload())? else { panic!() };
     let file = fleet.objects_of(poisoned).join("segment").join(segment.segment.key.digest.to_string());
     std::fs::write(&file, b"not what it was")?;
+    let input = ObjectKey { scope: ObjectScope::Input, digest: Digest::of(&doomed.input) };
+    fleet.objects.delete(input).await?;
     delivery.nak(None).await?;
     let healthy = fleet.submit(&workload, LOG_STEPS, None).await?;
     let failed = oracles::end_of(&fleet.bus, poisoned, JOB).await?;
@@ -70,13 +72,16 @@ async fn a_poison_segment_is_set_aside_and_its_job_submitted_again() -> Result<(
     let shown = zisk(&fleet, &["dead", "show", &id]).await?;
     ensure!(shown.code == 0 && shown.stdout.contains(&worker) && shown.stdout.contains("segment failed"), "{shown:?}");
 
-    // Again, under another id; the first one's end stands.
+    // Not without its input. With it again, under another id; the first one's end stands.
+    let gone = zisk(&fleet, &["dead", "requeue", &id]).await?;
+    ensure!(gone.code == 3 && gone.stderr.contains(&input.to_string()), "{gone:?}");
+    fleet.objects.put(ObjectScope::Input, doomed.input.clone().into()).await?;
     let requeued = zisk(&fleet, &["dead", "requeue", &id, "--json"]).await?;
     ensure!(requeued.code == 0, "{requeued:?}");
     let again: JobId = requeued.json()?["job"].as_str().context("no job")?.parse()?;
     assert_ne!(again, poisoned);
     let record = oracles::end_of(&fleet.bus, again, JOB).await?;
-    oracles::check_outcome(&fleet.objects, &reference, &workload, &record).await?;
+    oracles::check_outcome(&fleet.objects, &reference, &doomed, &record).await?;
     oracles::check_unchanged(&fleet.bus, &failed).await?;
     ensure!(letters(&fleet).await?.is_empty(), "the letter is still there");
     let gone = zisk(&fleet, &["dead", "requeue", &id]).await?;

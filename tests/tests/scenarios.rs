@@ -1,4 +1,4 @@
-//! Failures one at a time: paused aggregators, two coordinators, bad links, late results, damaged objects, operators who
+//! Failures one at a time: paused aggregators, two coordinators, bad links, late results, operators who
 //! delete things. The same oracles after each; `ZISK_SCENARIOS_ALL=1` runs the slow ones, too.
 #![allow(clippy::unwrap_used)] // a failed step is a failed test
 
@@ -13,7 +13,6 @@ use zisk_common::ids::JobId;
 use zisk_common::messages::{FailureKind, JobState};
 use zisk_common::subjects::{BucketKind, ConsumerKind, EventKind, StreamKind};
 use zisk_tests::Link;
-use zisk_tests::fake::Fake;
 use zisk_tests::oracles;
 use zisk_tests::story::{GRACE, JOB, Story};
 
@@ -156,74 +155,6 @@ async fn reports_that_come_twice_or_out_of_order_or_late_change_nothing() -> Res
     client.publish(bus.prefix().report(job, zisk_common::subjects::Phase::Final, 0), "garbage".into()).await?;
     client.flush().await?;
     story.is_clean(&[&record]).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_segment_ends_its_job_and_no_other() -> Result<()> {
-    let mut story = Story::start(1).await?;
-    let workload = story.reference.hashes(6)?;
-    // Held up until the objects are damaged: flipped, truncated, missing.
-    let mut fake = Fake::start(&story).await?;
-    let poisoned = story.submit(&workload).await?;
-    let (assignment, delivery, hold) = fake.take().await?;
-    let file = story.fleet.objects_of(poisoned).join("segment").join(assignment.segment.key.digest.to_string());
-    let mut bytes = std::fs::read(&file)?;
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(&file, bytes)?;
-    drop(hold);
-    delivery.nak(None).await?;
-    story.fleet.start_worker()?;
-    let healthy = story.submit(&workload).await?;
-    let failed = story.ends(poisoned).await?;
-    let failure = failed.failure.clone().context("the job did not fail")?;
-    assert_eq!((failed.state, failure.kind), (JobState::Failed, FailureKind::Internal));
-    ensure!(failure.segment == Some(assignment.n) && failure.worker.is_some(), "{failure:?}");
-    ensure!(failure.message.contains("3 times") && failure.message.contains("damaged"), "{failure}");
-    let letter = story.fleet.bus.dead_letter(&poisoned.to_string()).await?.context("no dead letter")?;
-    let zisk_common::messages::Dead::Job(dead) = letter.dead else { anyhow::bail!("no job's letter") };
-    ensure!(dead.failure.segment == Some(assignment.n), "{dead:?}");
-    let healthy = story.ends_well(healthy, &workload).await?;
-    story.is_clean(&[&failed, &healthy]).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_damaged_or_missing_never_makes_a_wrong_proof() -> Result<()> {
-    let story = Story::start(2).await?;
-    let workload = story.reference.hashes(4)?;
-    let mut records = Vec::new();
-    for damage in ["flipped", "truncated", "missing"] {
-        let job = story.submit(&workload).await?;
-        let file = story.files(job, "node").await?.remove(0);
-        match damage {
-            "missing" => std::fs::remove_file(&file)?,
-            _ => {
-                let mut bytes = std::fs::read(&file)?;
-                let middle = bytes.len() / 2;
-                if damage == "flipped" {
-                    bytes[middle] ^= 1
-                } else {
-                    bytes.truncate(middle)
-                }
-                std::fs::write(&file, bytes)?;
-            }
-        }
-        let record = story.ends(job).await?;
-        match record.state {
-            // The aggregator had read it.
-            JobState::Completed => {
-                oracles::check_proof(&story.fleet.objects, &story.reference, &workload, &record).await?;
-            }
-            _ => {
-                let failure = record.failure.as_ref().context("no cause")?;
-                let digest = file.file_name().unwrap().to_string_lossy().into_owned();
-                ensure!(failure.kind == FailureKind::Internal && failure.message.contains(&digest), "{damage}: {failure}");
-            }
-        }
-        records.push(record);
-    }
-    records.push(story.ends_well(story.submit(&workload).await?, &workload).await?);
-    story.is_clean(&records.iter().collect::<Vec<_>>()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use metrics::counter;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use zisk_common::election::Lease;
-use zisk_common::ids::JobId;
+use zisk_common::ids::{JobId, ProgramId};
 use zisk_common::messages::{Event, EventBody, Final, Folded, JobRecord, ObjectRef, ObjectScope, ProgramKeys, Report, Version};
 use zisk_common::subjects::Phase;
 use zisk_protocol::PublicValues;
@@ -20,6 +20,7 @@ use crate::context::Context;
 use crate::metric_definitions::FOLDS;
 use crate::problem::Problem;
 use crate::programs::{Program, milliseconds_since};
+use crate::remake;
 use crate::tree::{FoldTree, Pair, Place};
 
 /// Nodes downloaded at the same time: enough to hide the store's latency, few enough to bound memory.
@@ -36,6 +37,8 @@ type Folding = (Place, Result<Vec<u8>, Problem>);
 pub struct Candidacy {
     /// The job.
     pub job: JobId,
+    /// Its program.
+    pub program: ProgramId,
     /// Its program's keys.
     pub keys: ProgramKeys,
 }
@@ -100,7 +103,7 @@ impl<'a> Aggregator<'a> {
             return Err(Problem::Unwanted);
         }
         let (segments, public) = shape(&record)?;
-        let program = context.programs.get(context, &candidacy.keys).await?;
+        let program = context.programs.get(context, candidacy.program, &candidacy.keys).await?;
         let tree = FoldTree::new(segments);
         Ok(Self { context, cancel, job, epoch, began, program, public, segments, folded: 0, tree, posted: None })
     }
@@ -117,7 +120,7 @@ impl<'a> Aggregator<'a> {
             while downloads.len() < DOWNLOADS
                 && let Some((n, node)) = known.pop_first()
             {
-                downloads.push(download(self.context, n, node));
+                downloads.push(download(self.context, self.job, n, node, self.cancel));
             }
             if fold.is_none() {
                 fold = self.tree.take_pair().map(|pair| self.fold(pair).boxed());
@@ -204,8 +207,14 @@ impl<'a> Aggregator<'a> {
     }
 }
 
-async fn download(context: &Context, n: u32, node: ObjectRef) -> Result<(u32, Vec<u8>), Problem> {
-    Ok((n, context.get(&node).await?.to_vec()))
+async fn download(
+    context: &Context,
+    job: JobId,
+    n: u32,
+    node: ObjectRef,
+    cancel: &CancellationToken,
+) -> Result<(u32, Vec<u8>), Problem> {
+    Ok((n, remake::node(context, job, n, node, cancel).await?.to_vec()))
 }
 
 /// What the record says about the job: the number of segments and the public values.

@@ -91,11 +91,13 @@ pub struct ConnectionSection {
     pub reconnect_interval_seconds: u64,
     /// How long a silent worker keeps its assignments, unless `bus.ack_wait_seconds` says otherwise.
     pub heartbeat_timeout_seconds: u64,
+    /// How long an upload waits for room in a full store before its attempt fails.
+    pub store_full_wait_seconds: u64,
 }
 
 impl Default for ConnectionSection {
     fn default() -> Self {
-        Self { reconnect_interval_seconds: 5, heartbeat_timeout_seconds: 30 }
+        Self { reconnect_interval_seconds: 5, heartbeat_timeout_seconds: 30, store_full_wait_seconds: 60 }
     }
 }
 
@@ -237,6 +239,7 @@ impl Config {
         range("connection.heartbeat_timeout_seconds", heartbeat, 3, 3600, "3 to 3600")?;
         let pause = self.connection.reconnect_interval_seconds;
         range("connection.reconnect_interval_seconds", pause, 1, 3600, "1 to 3600")?;
+        range("connection.store_full_wait_seconds", self.connection.store_full_wait_seconds, 0, 3600, "0 to 3600")?;
         range("proving.segment_memory_gib", self.proving.segment_memory_gib, 1, 1024, "1 to 1024")?;
         range("proving.programs_cached", self.proving.programs_cached as u64, 1, 1024, "1 to 1024")
     }

@@ -74,6 +74,8 @@ pub struct Inner {
     pub folding: Semaphore,
     /// Whether this worker can work.
     pub health: Health,
+    /// One run at a time that only cuts a lost segment again.
+    pub remaking: Semaphore,
     objects: Objects,
     jobs: Bucket<JobRecord>,
     segments: Bucket<SegmentRecord>,
@@ -108,6 +110,7 @@ impl Context {
             backend,
             folding: Semaphore::new(1),
             health,
+            remaking: Semaphore::new(1),
             objects,
             jobs: bus.jobs().await?,
             segments: bus.bucket(BucketKind::Segments).await?,
@@ -125,7 +128,7 @@ impl Context {
 impl Inner {
     /// An object's bytes, checked against its digest.
     pub async fn get(&self, object: &ObjectRef) -> Result<Bytes, Problem> {
-        Ok(self.objects.get(object.key).await?)
+        Ok(self.objects.get(*object).await?)
     }
 
     /// The same for an object whose size is not known.
@@ -204,6 +207,11 @@ impl Inner {
                 true
             }
         }
+    }
+
+    /// The segment's record.
+    pub async fn segment_record(&self, job: JobId, n: u32) -> Result<Option<SegmentRecord>, Problem> {
+        Ok(self.segments.get(format!("{job}.{n}")).await?.map(|entry| entry.value))
     }
 
     /// Whether the segment's proof is committed.

@@ -13,6 +13,7 @@ pub mod plan;
 pub mod problem;
 pub mod programs;
 pub mod pull;
+pub mod remake;
 pub mod schedule;
 pub mod segment;
 mod start;

@@ -11,6 +11,8 @@ pub const STEPS_PROVEN: &str = "zisk_worker_steps_proven_total";
 pub const FOLDS: &str = "zisk_worker_folds_total";
 /// Failures reported. Labels `phase` and `kind`.
 pub const FAILURES: &str = "zisk_worker_failures_total";
+/// Stored objects that were missing or damaged and were made again. Label `what`: `keys`, `segment`, `proof`.
+pub const OBJECTS_REMADE: &str = "zisk_worker_objects_remade_total";
 /// Assignments given back because they are for a prover of another version. Label `class`.
 pub const OTHER_VERSION: &str = "zisk_worker_other_version_total";
 /// Time computed. Label `phase`: `setup`, `load`, `execute`, `contribute`, `prove`, `fold`, `finish`, `self-test`.
@@ -26,6 +28,7 @@ pub fn describe() {
     describe_counter!(STEPS_PROVEN, Unit::Count, "Steps covered by the segments proven");
     describe_counter!(FOLDS, Unit::Count, "Folds of neighbouring nodes");
     describe_counter!(FAILURES, Unit::Count, "Failures reported, by phase and kind");
+    describe_counter!(OBJECTS_REMADE, Unit::Count, "Stored objects that were missing or damaged and were made again");
     describe_counter!(OTHER_VERSION, Unit::Count, "Assignments for a prover of another version, by class");
     describe_histogram!(PHASE_SECONDS, Unit::Seconds, "Time computed, by phase");
     describe_gauge!(UNITS_BUSY, Unit::Count, "Units computing now");

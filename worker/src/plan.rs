@@ -25,7 +25,7 @@ const UPLOADS: usize = 4;
 /// What of the guest's output is reported, bytes; it is stored in the job's record.
 const UART_LIMIT: usize = 64 << 10;
 /// Used when neither client nor coordinator say. The coordinator always does.
-const DEFAULT_LOG_SEGMENT_STEPS: u8 = 18;
+pub const DEFAULT_LOG_SEGMENT_STEPS: u8 = 18;
 
 /// Carries out a plan and settles its assignment.
 pub async fn run(context: &Context, assignment: PlanAssignment, delivery: Delivery, cancel: CancellationToken) {
@@ -75,7 +75,7 @@ async fn carry_out(context: &Context, assignment: &PlanAssignment, cancel: &Canc
         };
         return context.report(Report::Setup(report), cancel).await;
     }
-    let program = context.programs.get(context, &entry.keys).await?;
+    let program = context.programs.get(context, assignment.program, &entry.keys).await?;
     let input = match &assignment.input {
         Some(object) => context.get(object).await?,
         None => Bytes::new(),

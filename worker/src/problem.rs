@@ -32,6 +32,7 @@ impl Problem {
             Self::Unwanted | Self::Backend(BackendError::Stopped) => None,
             Self::Backend(BackendError::Program(_)) => Some(FailureKind::Input),
             Self::Backend(BackendError::Trap(_)) => Some(FailureKind::Execution),
+            Self::Object(ObjectError::Full { .. }) => Some(FailureKind::Storage),
             Self::Backend(BackendError::Malformed { .. } | BackendError::Rejected(_) | BackendError::Internal(_))
             | Self::Bus(_)
             | Self::Object(_)
@@ -42,6 +43,8 @@ impl Problem {
     /// Whether it may lie in this worker: in its object store, or in its prover.
     pub fn may_be_the_workers(&self) -> bool {
         match self {
+            // A full store works; what ends is the job that finds no room in it.
+            Self::Object(ObjectError::Full { .. }) => false,
             Self::Backend(BackendError::Malformed { .. } | BackendError::Rejected(_) | BackendError::Internal(_))
             | Self::Object(_) => true,
             Self::Backend(BackendError::Program(_) | BackendError::Trap(_) | BackendError::Stopped)

@@ -7,11 +7,12 @@ use tokio::sync::OnceCell;
 use tracing::info;
 use zisk_common::ids::ProgramId;
 use zisk_common::messages::{ByteBuf, ObjectKey, ObjectScope, ProgramEntry, ProgramKeys, Version};
-use zisk_prover::backend::{Backend, LoadedProgram};
+use zisk_prover::backend::{Backend, LoadedProgram, Setup};
 
 use crate::compute;
 use crate::context::Context;
 use crate::problem::Problem;
+use crate::remake;
 
 /// A program that can be executed and proven.
 pub struct Program {
@@ -39,13 +40,13 @@ impl Programs {
     }
 
     /// The program with these keys, loaded now if it is not yet.
-    pub async fn get(&self, context: &Context, keys: &ProgramKeys) -> Result<Arc<Program>, Problem> {
+    pub async fn get(&self, context: &Context, program: ProgramId, keys: &ProgramKeys) -> Result<Arc<Program>, Problem> {
         let loading = self.loading(keys);
         let program = loading
             .get_or_try_init(|| async {
                 let began = Instant::now();
-                let proving_key = context.get(&keys.proving).await?;
-                let verifying_key = Arc::new(context.get(&keys.verifying).await?.to_vec());
+                let (proving_key, verifying_key) = remake::keys(context, program, keys).await?;
+                let verifying_key = Arc::new(verifying_key.to_vec());
                 let backend = self.backend.clone();
                 let loaded = compute::run("load", move || backend.load(&proving_key)).await?;
                 info!(key = %keys.proving.key.digest, seconds = began.elapsed().as_secs_f64(), "program loaded");
@@ -79,9 +80,7 @@ impl Programs {
             return Ok((entry, 0));
         }
         let began = Instant::now();
-        let elf = context.get_by_key(ObjectKey::program(program)).await?;
-        let backend = self.backend.clone();
-        let setup = compute::run("setup", move || backend.setup(&elf)).await?;
+        let setup = self.derive(context, program).await?;
         let proving = context.put(ObjectScope::Key, setup.proving_key.into()).await?;
         let verifying = context.put(ObjectScope::Key, setup.verifying_key.into()).await?;
         let milliseconds = milliseconds_since(began);
@@ -97,6 +96,13 @@ impl Programs {
         let entry = context.register_program(entry).await?;
         info!(%program, seconds = began.elapsed().as_secs_f64(), "program set up");
         Ok((entry, milliseconds))
+    }
+
+    /// The program's keys, made from its ELF.
+    pub async fn derive(&self, context: &Context, program: ProgramId) -> Result<Setup, Problem> {
+        let elf = context.get_by_key(ObjectKey::program(program)).await?;
+        let backend = self.backend.clone();
+        Ok(compute::run("setup", move || backend.setup(&elf)).await?)
     }
 }
 

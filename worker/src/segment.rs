@@ -20,6 +20,7 @@ use crate::context::Context;
 use crate::metric_definitions::{SEGMENTS, STEPS_PROVEN};
 use crate::problem::Problem;
 use crate::programs::milliseconds_since;
+use crate::remake::{self, Wanted};
 use crate::schedule::Key;
 use crate::worker::{Event, Events};
 
@@ -44,6 +45,11 @@ impl Segment {
     fn n(&self) -> u32 {
         self.assignment.n
     }
+
+    fn wanted(&self) -> Wanted {
+        let SegmentAssignment { job, n, segment, program, keys, .. } = *self.assignment;
+        Wanted { job, n, segment, program, keys }
+    }
 }
 
 /// Gets the segment's bytes.
@@ -53,10 +59,10 @@ pub async fn fetch(context: Context, segment: Segment, redelivered: bool, events
     }
     let result = tokio::select! {
         () = segment.cancel.cancelled() => Err(Problem::Unwanted),
-        bytes = context.get(&segment.assignment.segment) => bytes,
+        bytes = remake::segment(&context, segment.wanted(), &segment.cancel) => bytes,
     };
     // Loading beside the download: the first segment of a program finds it ready.
-    let loaded = context.programs.get(&context, &segment.assignment.keys).await;
+    let loaded = context.programs.get(&context, segment.assignment.program, &segment.assignment.keys).await;
     match result.and_then(|bytes| loaded.map(|_| bytes)) {
         Ok(bytes) => events.tell(Event::Fetched(segment.key, bytes)),
         Err(problem) => fail(&context, &segment, Phase::Contribution, problem, &events).await,
@@ -85,7 +91,7 @@ async fn is_done(context: &Context, segment: &Segment, events: &Events) -> bool 
 pub async fn contribute(context: Context, segment: Segment, bytes: Bytes, events: Events) {
     let began = Instant::now();
     let computed = async {
-        let program = context.programs.get(&context, &segment.assignment.keys).await?;
+        let program = context.programs.get(&context, segment.assignment.program, &segment.assignment.keys).await?;
         let begun = context.begin(segment.job(), segment.n(), segment.attempt).await?;
         let contributed = compute::run("contribute", move || program.loaded.contribute(&bytes)).await;
         context.end(begun);
@@ -127,7 +133,7 @@ pub enum Start {
 pub async fn prove(context: Context, segment: Segment, start: Start, challenge: GlobalChallenge, events: Events) {
     let began = Instant::now();
     let computed = async {
-        let program = context.programs.get(&context, &segment.assignment.keys).await?;
+        let program = context.programs.get(&context, segment.assignment.program, &segment.assignment.keys).await?;
         let prove = move || match start {
             Start::Contributed(contributed) => contributed.prove(&challenge),
             Start::Segment(bytes) => program.loaded.contribute(&bytes)?.1.prove(&challenge),
@@ -167,7 +173,7 @@ pub async fn prove(context: Context, segment: Segment, start: Start, challenge: 
         counter!(STEPS_PROVEN).increment(1 << log_steps);
     }
     // Only now, with the proof safe on the bus: the first such worker becomes the job's aggregator.
-    let candidacy = Candidacy { job: segment.job(), keys: segment.assignment.keys };
+    let candidacy = Candidacy { job: segment.job(), program: segment.assignment.program, keys: segment.assignment.keys };
     if let Some(lease) = context.stand_for_election(segment.job()).await {
         events.tell(Event::Elected(candidacy, lease));
     }

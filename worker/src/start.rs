@@ -194,7 +194,9 @@ async fn work(
     let prover = backend.version();
     let health = Health::new(able.mark);
     let mut unfit = health.follow();
-    let context = Context::open(worker, bus.clone(), keep_alive.clone(), able.objects, backend, programs, health).await?;
+    let patience = std::time::Duration::from_secs(config.connection.store_full_wait_seconds);
+    let objects = able.objects.with_patience(patience);
+    let context = Context::open(worker, bus.clone(), keep_alive.clone(), objects, backend, programs, health).await?;
     let (events, received) = Events::channel();
     let (wanted, pulls) = watch::channel(Pulls::default());
     let (load, mut shown) = watch::channel(Load::default());

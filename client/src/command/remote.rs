@@ -105,7 +105,8 @@ async fn prove(args: &Args, prove: &Prove) -> Result<End, ClientError> {
     let began = Instant::now();
     let loaded = Loaded::read(&prove.run)?;
     check_writable(&prove.out)?;
-    let options = JobOptions { log_segment_steps: prove.segment_log_steps, ..options(&prove.run) };
+    let options =
+        JobOptions { log_segment_steps: prove.segment_log_steps, keep_proof_seconds: prove.keep_proof, ..options(&prove.run) };
     let client = RemoteClient::connect(&args.bus).await?;
     // Beside the job, for the proof is verified here when it comes.
     let elf = loaded.elf.clone();
@@ -209,6 +210,7 @@ pub fn options(run: &Run) -> JobOptions {
         timeout: run.timeout.map(Duration::from_secs),
         priority: run.priority,
         client: run.client.clone(),
+        keep_proof_seconds: None,
     }
 }
 

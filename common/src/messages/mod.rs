@@ -29,8 +29,8 @@ pub use object::{ObjectKey, ObjectRef, ObjectScope};
 pub use presence::{Load, ProgramEntry, ProgramKeys, Versions, WorkerPresence, WorkerState};
 pub use report::{Contribution, Executed, Failed, Failure, FailureKind, Final, Folded, Planned, Proof, Report, SetupDone};
 pub use request::{
-    JobParams, JobRequest, MAX_CLIENT, MAX_LOG_SEGMENT_STEPS, MAX_PRIORITY, MIN_LOG_SEGMENT_STEPS, MIN_PRIORITY, NORMAL_PRIORITY,
-    RequestError,
+    JobParams, JobRequest, MAX_CLIENT, MAX_LOG_SEGMENT_STEPS, MAX_PRIORITY, MAX_RETENTION_SECONDS, MIN_LOG_SEGMENT_STEPS,
+    MIN_PRIORITY, NORMAL_PRIORITY, RequestError,
 };
 
 pub use serde_bytes::ByteBuf;

@@ -173,6 +173,8 @@ pub enum FailureKind {
     Cancelled,
     /// Too many jobs wait already.
     Busy,
+    /// A store has no room left.
+    Storage,
     /// A defect or a lost resource of the cluster.
     Internal,
 }
@@ -186,6 +188,7 @@ impl FailureKind {
             Self::Timeout => "timeout",
             Self::Cancelled => "cancelled",
             Self::Busy => "busy",
+            Self::Storage => "storage",
             Self::Internal => "internal",
         }
     }

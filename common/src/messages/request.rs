@@ -19,6 +19,9 @@ pub const MAX_PRIORITY: u8 = 9;
 /// The priority of a job that does not say.
 pub const NORMAL_PRIORITY: u8 = 5;
 
+/// Longest retention that anybody may ask for, in seconds: ten years, beyond which only 0, for ever, is meant.
+pub const MAX_RETENTION_SECONDS: u64 = 10 * 365 * 24 * 3600;
+
 /// Longest name of a client, in bytes.
 pub const MAX_CLIENT: usize = 64;
 
@@ -60,6 +63,9 @@ pub struct JobParams {
     /// 0 to 9, 5 when not set: among the jobs that wait, those of a higher priority are begun first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
+    /// Seconds for which the proof is kept after the job's end; 0 is for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof_retention_seconds: Option<u64>,
 }
 
 /// A request that decodes but cannot be served.
@@ -113,6 +119,12 @@ impl JobRequest {
         {
             let expected = format!("{MIN_PRIORITY} (last) to {MAX_PRIORITY} (first)");
             return out_of_range("params.priority", priority.into(), expected);
+        }
+        if let Some(seconds) = self.params.proof_retention_seconds
+            && seconds > MAX_RETENTION_SECONDS
+        {
+            let expected = format!("0 (for ever) to {MAX_RETENTION_SECONDS}");
+            return out_of_range("params.proof_retention_seconds", seconds, expected);
         }
         if self.client.len() > MAX_CLIENT {
             return Err(RequestError::Client { bytes: self.client.len() });

@@ -4,17 +4,19 @@
 //! on `$O.<bucket>.M.<name>`. Reading and writing chunks is done here rather than by async-nats 0.51, which waits for
 //! each chunk's ack before it sends the next and cuts all but the first at 64 KiB.
 
+mod keeping;
+
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use async_nats::HeaderMap;
+use async_nats::datetime::DateTime;
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::object_store::{Config, InfoErrorKind, ObjectInfo, ObjectOptions, ObjectStore as NatsBucket};
+use async_nats::jetstream::object_store::{Config, ObjectInfo, ObjectOptions};
 use async_nats::jetstream::stream::{DirectGetErrorKind, StorageType, Stream};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use futures::stream::{self, BoxStream, FuturesOrdered};
+use futures::stream::{BoxStream, FuturesOrdered, iter, once};
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
@@ -23,6 +25,7 @@ use object_store::{
 };
 use sha2::{Digest as _, Sha256};
 
+use super::error::Incomplete;
 use crate::bus::{Bus, BusError};
 use crate::streams::retried;
 
@@ -34,12 +37,20 @@ const IN_FLIGHT: usize = 8;
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 const STORE: &str = "jetstream";
 
+/// An object's description as it is stored.
+struct Described {
+    info: ObjectInfo,
+    /// Its place in the stream.
+    sequence: u64,
+    /// When the server stored it.
+    time: DateTime,
+}
+
 /// Objects in a bucket on the bus.
 #[derive(Clone)]
 pub struct JetStreamStore {
     bus: Bus,
     name: String,
-    bucket: NatsBucket,
     stream: Stream,
 }
 
@@ -66,21 +77,30 @@ impl JetStreamStore {
             Config { bucket: name.clone(), storage: StorageType::File, num_replicas: bus.config().replicas, ..Config::default() };
         let action = format!("opening object bucket {name}");
         let context = bus.jetstream();
-        let bucket = match context.get_object_store(&name).await {
-            Ok(bucket) => bucket,
-            Err(_) => retried(bus, &action, || context.create_object_store(config.clone())).await?,
-        };
+        if context.get_object_store(&name).await.is_err() {
+            retried(bus, &action, || context.create_object_store(config.clone())).await?;
+        }
         let stream = retried(bus, &action, || context.get_stream(format!("OBJ_{name}"))).await?;
-        Ok(Self { bus: bus.clone(), name, bucket, stream })
+        Ok(Self { bus: bus.clone(), name, stream })
     }
 
-    async fn info(&self, location: &Path) -> Result<ObjectInfo> {
-        match self.bucket.info(location.as_ref()).await {
-            Ok(info) if !info.deleted => Ok(info),
-            Ok(_) => Err(not_found(location)),
-            Err(error) if error.kind() == InfoErrorKind::NotFound => Err(not_found(location)),
-            Err(error) => Err(generic(error)),
+    /// An object's description, with its place in the stream and the server's time of it.
+    async fn described(&self, location: &Path) -> Result<Described> {
+        let message = match self.stream.direct_get_last_for_subject(self.description_subject(location)).await {
+            Ok(message) => message,
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => return Err(not_found(location)),
+            Err(error) => return Err(generic(error)),
+        };
+        let info: ObjectInfo = serde_json::from_slice(&message.payload).map_err(generic)?;
+        if info.deleted {
+            Err(not_found(location))
+        } else {
+            Ok(Described { info, sequence: message.sequence, time: message.time })
         }
+    }
+
+    fn description_subject(&self, location: &Path) -> String {
+        format!("$O.{}.M.{}", self.name, encode_name(location.as_ref()))
     }
 
     fn chunk_subject(&self, id: &str) -> String {
@@ -109,12 +129,14 @@ impl JetStreamStore {
         Ok(sent)
     }
 
-    async fn describe(&self, location: &Path, info: &ObjectInfo) -> Result<()> {
-        let subject = format!("$O.{}.M.{}", self.name, encode_name(location.as_ref()));
-        let mut headers = HeaderMap::new();
-        headers.insert("Nats-Rollup", "sub");
+    /// Replaces an object's description: whatever it was, or only that of this sequence.
+    async fn describe(&self, location: &Path, info: &ObjectInfo, replaced: Option<u64>) -> Result<()> {
         let payload = serde_json::to_vec(info).map_err(generic)?;
-        let ack = self.bus.jetstream().publish_with_headers(subject, headers, payload.into()).await.map_err(generic)?;
+        let mut message = PublishMessage::build().payload(payload.into()).header("Nats-Rollup", "sub");
+        if let Some(sequence) = replaced {
+            message = message.expected_last_subject_sequence(sequence);
+        }
+        let ack = self.bus.jetstream().send_publish(self.description_subject(location), message).await.map_err(generic)?;
         ack.await.map_err(generic)?;
         Ok(())
     }
@@ -133,9 +155,10 @@ impl JetStreamStore {
             let found = self.stream.direct_get_next_for_subject(subject.as_str(), Some(sequence)).await;
             let chunk = match found {
                 Ok(chunk) => chunk,
+                // Replaced or deleted while it was read, or a replica that lags behind: worth reading again.
                 Err(error) if error.kind() == DirectGetErrorKind::NotFound => {
-                    // Replaced or deleted while it was read, or a replica that lags behind: worth another attempt.
-                    return Err(generic(format!("chunk {index} of {} of {location} is missing", info.chunks)));
+                    tracing::debug!(%location, chunk = index, chunks = info.chunks, "chunk missing");
+                    return Err(generic(Incomplete { bytes: buffer.len() as u64, expected: info.size as u64 }));
                 }
                 Err(error) => return Err(generic(error)),
             };
@@ -149,10 +172,10 @@ impl JetStreamStore {
         Ok(buffer.freeze())
     }
 
-    fn meta(location: Path, info: &ObjectInfo) -> ObjectMeta {
+    fn meta(location: Path, info: &ObjectInfo, time: DateTime) -> ObjectMeta {
         ObjectMeta {
             location,
-            last_modified: info.modified.unwrap_or_default(),
+            last_modified: time,
             size: info.size as u64,
             // A new upload is a new id.
             e_tag: Some(info.nuid.clone()),
@@ -160,27 +183,41 @@ impl JetStreamStore {
         }
     }
 
+    /// Deletes an object, its description first. By purging: a marker would need room that a full store does not have, and
+    /// would stay for ever.
     async fn delete_one(&self, location: &Path) -> Result<()> {
-        match self.bucket.delete(location.as_ref()).await {
-            Ok(()) => Ok(()),
-            Err(error) => match self.info(location).await {
+        loop {
+            match self.described(location).await {
+                Ok(described) if self.purge_described(location, &described).await? => return Ok(()),
+                // Replaced meanwhile.
+                Ok(_) => {}
                 // Already gone is deleted, as in S3.
-                Err(Error::NotFound { .. }) => Ok(()),
-                _ => Err(generic(error)),
-            },
+                Err(Error::NotFound { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            }
         }
     }
 
+    /// Deletes the object if this is still its description.
+    async fn purge_described(&self, location: &Path, described: &Described) -> Result<bool> {
+        let upto = described.sequence + 1;
+        let purge = self.stream.purge().filter(self.description_subject(location)).sequence(upto);
+        if purge.await.map_err(generic)?.purged == 0 {
+            return Ok(false);
+        }
+        self.drop_chunks(&described.info.nuid).await?;
+        Ok(true)
+    }
+
     async fn list_all(&self, prefix: Option<Path>) -> Result<Vec<ObjectMeta>> {
-        let infos: Vec<ObjectInfo> = self.bucket.list().await.map_err(generic)?.try_collect().await.map_err(generic)?;
         let mut metas = Vec::new();
-        for info in infos {
+        for Described { info, time, .. } in self.descriptions().await?.into_iter().filter(|described| !described.info.deleted) {
             let location = Path::parse(&info.name)?;
             // By whole path segments, and a prefix is not in itself: what the trait asks for.
             let inside =
                 prefix.as_ref().is_none_or(|prefix| location.prefix_match(prefix).is_some_and(|mut rest| rest.next().is_some()));
             if inside {
-                metas.push(Self::meta(location, &info));
+                metas.push(Self::meta(location, &info, time));
             }
         }
         metas.sort_by(|a, b| a.location.cmp(&b.location));
@@ -194,8 +231,8 @@ impl ObjectStore for JetStreamStore {
         if !matches!(opts.mode, PutMode::Overwrite) {
             return Err(not_supported("conditional put"));
         }
-        let former = match self.info(location).await {
-            Ok(info) => Some(info),
+        let former = match self.described(location).await {
+            Ok(described) => Some(described.info),
             Err(Error::NotFound { .. }) => None,
             Err(error) => return Err(error),
         };
@@ -226,7 +263,7 @@ impl ObjectStore for JetStreamStore {
                 digest: Some(format!("SHA-256={}", base64_url(&digest))),
                 deleted: false,
             };
-            self.describe(location, &info).await
+            self.describe(location, &info, None).await
         }
         .await;
         if let Err(error) = uploaded {
@@ -247,8 +284,8 @@ impl ObjectStore for JetStreamStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        let info = self.info(location).await?;
-        let meta = Self::meta(location.clone(), &info);
+        let Described { info, time, .. } = self.described(location).await?;
+        let meta = Self::meta(location.clone(), &info, time);
         options.check_preconditions(&meta)?;
         let range: Range<u64> = match &options.range {
             None => 0..meta.size,
@@ -257,14 +294,14 @@ impl ObjectStore for JetStreamStore {
         // A range is cut from the whole: chunks are found one after the other, and our objects are read whole anyway.
         let bytes = if options.head { Bytes::new() } else { self.read(location, &info).await? };
         if !options.head && bytes.len() as u64 != meta.size {
-            return Err(generic(format!("{location} has {} bytes of {}", bytes.len(), meta.size)));
+            return Err(generic(Incomplete { bytes: bytes.len() as u64, expected: meta.size }));
         }
         let slice = match (usize::try_from(range.start), usize::try_from(range.end)) {
             (Ok(start), Ok(end)) if !options.head => bytes.slice(start..end),
             _ => bytes,
         };
         Ok(GetResult {
-            payload: GetResultPayload::Stream(stream::once(async move { Ok(slice) }).boxed()),
+            payload: GetResultPayload::Stream(once(async move { Ok(slice) }).boxed()),
             meta,
             range,
             attributes: Attributes::default(),
@@ -290,10 +327,7 @@ impl ObjectStore for JetStreamStore {
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let store = self.clone();
         let prefix = prefix.cloned();
-        stream::once(async move { store.list_all(prefix).await })
-            .map_ok(|metas| stream::iter(metas.into_iter().map(Ok)))
-            .try_flatten()
-            .boxed()
+        once(async move { store.list_all(prefix).await }).map_ok(|metas| iter(metas.into_iter().map(Ok))).try_flatten().boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
@@ -319,7 +353,7 @@ impl ObjectStore for JetStreamStore {
         if !matches!(options.mode, object_store::CopyMode::Overwrite) {
             return Err(not_supported("conditional copy"));
         }
-        let info = self.info(from).await?;
+        let info = self.described(from).await?.info;
         let bytes = self.read(from, &info).await?;
         self.put_opts(to, bytes.into(), PutOptions::default()).await?;
         Ok(())

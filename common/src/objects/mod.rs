@@ -2,10 +2,15 @@
 //!
 //! Behind `object_store`'s trait, so that another backend is one more arm in [`Objects::open`].
 
+mod directory;
+mod error;
 mod jetstream;
 mod probe;
+mod retry;
+mod sweep;
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path as FilePath, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,19 +20,21 @@ use futures::StreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use thiserror::Error;
 
+use self::error::Incomplete;
+pub use self::error::ObjectError;
 pub use self::jetstream::JetStreamStore;
 pub use self::probe::ProbeError;
+use self::retry::PATIENCE;
+pub use self::sweep::Stored;
 
-use crate::bus::{Bus, BusError};
+use crate::bus::Bus;
 use crate::ids::{Digest, JobId, ProgramId};
 use crate::messages::{ObjectKey, ObjectRef, ObjectScope};
 
-/// How often a read or write is tried.
-const ATTEMPTS: u32 = 6;
-/// Pause before the second attempt; doubles with each. All together about 12 s: a restart of the server.
-const PAUSE: Duration = Duration::from_millis(400);
+/// Pauses before an object that is missing or damaged is read again.
+const READ_AGAIN: [Duration; 4] =
+    [Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(800), Duration::from_millis(1500)];
 /// Above this hashing goes to a thread of its own, for it would hold up everyone else's.
 const HASH_INLINE: usize = 256 * 1024;
 
@@ -64,51 +71,38 @@ impl std::fmt::Display for StoreUrl {
     }
 }
 
-/// Why an object could not be read or written.
-#[derive(Debug, Error)]
-pub enum ObjectError {
-    /// No store is known by this URL.
-    #[error("object store {0:?} is not known: expected jetstream (a bucket on NATS) or file:///directory")]
-    Url(String),
-    /// The directory cannot be used.
-    #[error("object store directory {path}: {reason}")]
-    Directory {
-        /// The directory.
-        path: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The bucket cannot be opened.
-    #[error(transparent)]
-    Bus(#[from] BusError),
-    /// There is no such object.
-    #[error("object {0} is not in the store")]
-    NotFound(ObjectKey),
-    /// What is there, also after reading again, is not what was stored.
-    #[error("object {key} is damaged: its {bytes} bytes hash to {found}")]
-    Digest {
-        /// The key.
-        key: ObjectKey,
-        /// How much was read.
-        bytes: usize,
-        /// What it hashes to.
-        found: Digest,
-    },
-    /// The store failed, after all attempts.
-    #[error("object {key}: {reason}")]
-    Store {
-        /// The key.
-        key: String,
-        /// What the last attempt met.
-        reason: String,
-    },
-}
-
 /// The store; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
-    on_the_bus: bool,
+    place: Place,
+    /// How long a write waits for room in a full store.
+    patience: Duration,
+}
+
+/// What the store is, for what `object_store`'s trait does not offer.
+#[derive(Debug, Clone)]
+enum Place {
+    JetStream(Box<JetStreamStore>),
+    Directory(PathBuf),
+    Other(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::JetStream(store) => store.fmt(f),
+            Self::Directory(path) => write!(f, "directory {}", path.display()),
+            Self::Other(name) => f.write_str(name),
+        }
+    }
+}
+
+/// What one reading met.
+enum Damage {
+    Missing,
+    Truncated { bytes: u64, expected: u64 },
+    Altered { bytes: u64, found: Digest },
 }
 
 impl Objects {
@@ -118,61 +112,141 @@ impl Objects {
     /// [`ObjectError`] when it cannot be used.
     pub async fn open(url: &StoreUrl, bus: &Bus) -> Result<Self, ObjectError> {
         Ok(match url {
-            StoreUrl::JetStream => Self { store: Arc::new(JetStreamStore::open(bus).await?), on_the_bus: true },
-            StoreUrl::Directory(path) => {
-                let fail = |reason: String| ObjectError::Directory { path: path.display().to_string(), reason };
-                tokio::fs::create_dir_all(path).await.map_err(|error| fail(error.to_string()))?;
-                let store = LocalFileSystem::new_with_prefix(path).map_err(|error| fail(error.to_string()))?;
-                // A job's folders go with its last object.
-                Self::over(Arc::new(store.with_fsync(true).with_automatic_cleanup(true)))
+            StoreUrl::JetStream => {
+                let store = JetStreamStore::open(bus).await?;
+                if let Some(settings) = store.evicts() {
+                    return Err(ObjectError::Evicting { bucket: bus.prefix().objects_bucket(), settings });
+                }
+                Self { store: Arc::new(store.clone()), place: Place::JetStream(Box::new(store)), patience: PATIENCE }
             }
+            StoreUrl::Directory(path) => Self::in_directory(path)?,
         })
+    }
+
+    /// As [`Objects::open`], for the coordinator, which owns the store's settings: a store that deletes by itself is made to stop that.
+    ///
+    /// # Errors
+    /// As [`Objects::open`].
+    pub async fn own(url: &StoreUrl, bus: &Bus) -> Result<Self, ObjectError> {
+        if *url == StoreUrl::JetStream {
+            JetStreamStore::open(bus).await?.stop_evicting().await?;
+        }
+        Self::open(url, bus).await
+    }
+
+    fn in_directory(path: &FilePath) -> Result<Self, ObjectError> {
+        let fail = |reason: String| ObjectError::Directory { path: path.display().to_string(), reason };
+        std::fs::create_dir_all(path).map_err(|error| fail(error.to_string()))?;
+        let store = LocalFileSystem::new_with_prefix(path).map_err(|error| fail(error.to_string()))?;
+        // A job's folders go with its last object.
+        let store = store.with_fsync(true).with_automatic_cleanup(true);
+        Ok(Self { store: Arc::new(store), place: Place::Directory(path.to_owned()), patience: PATIENCE })
+    }
+
+    /// The same store, in which a write waits so long for room: others may be about to make some.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// A store over any backend.
     pub fn over(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, on_the_bus: false }
+        let place = Place::Other(store.to_string());
+        Self { store, place, patience: PATIENCE }
     }
 
     /// Whether they are in a bucket on the bus.
     pub const fn are_on_the_bus(&self) -> bool {
-        self.on_the_bus
+        matches!(self.place, Place::JetStream(_))
     }
 
-    /// Stores bytes; an object that is already there is not uploaded again.
+    /// Stores bytes. An object that is already there, whole, is not uploaded again, but is as new as if it had been; one that
+    /// is there and damaged is replaced.
     ///
     /// # Errors
     /// [`ObjectError::Store`] when the backend fails.
     pub async fn put(&self, scope: ObjectScope, bytes: Bytes) -> Result<ObjectRef, ObjectError> {
         let key = ObjectKey { scope, digest: digest_of(&bytes).await };
         let object = ObjectRef { key, size: bytes.len() as u64 };
-        if self.head(key).await? == Some(object) {
-            return Ok(object);
+        if !self.renew(object).await? {
+            let path = path_of(key);
+            self.attempts(key, || self.store.put(&path, bytes.clone().into())).await?;
         }
-        let path = path_of(key);
-        attempts(key, || self.store.put(&path, bytes.clone().into())).await?;
         Ok(object)
     }
 
-    /// Reads an object whole, and checks its digest; on a mismatch it is read once more.
+    /// Reads an object whole, and checks size and digest. Should it be missing or damaged, it is read again for some seconds:
+    /// a replica may lag behind, another may just be writing it.
     ///
     /// # Errors
-    /// [`ObjectError::NotFound`], [`ObjectError::Digest`] or [`ObjectError::Store`].
-    pub async fn get(&self, key: ObjectKey) -> Result<Bytes, ObjectError> {
-        let path = path_of(key);
-        let mut read_again = true;
+    /// [`ObjectError::NotFound`], [`ObjectError::Truncated`], [`ObjectError::Altered`] or [`ObjectError::Store`].
+    pub async fn get(&self, object: impl Into<Wanted>) -> Result<Bytes, ObjectError> {
+        let wanted: Wanted = object.into();
+        let key = wanted.key;
+        let mut pauses = READ_AGAIN.iter();
         loop {
-            let read = || async { self.store.get(&path).await?.bytes().await };
-            let bytes = attempts(key, read).await?;
-            let found = digest_of(&bytes).await;
-            if found == key.digest {
-                return Ok(bytes);
+            let damage = match self.read(wanted).await? {
+                Ok(bytes) => return Ok(bytes),
+                Err(damage) => damage,
+            };
+            let Some(pause) = pauses.next() else {
+                let place = self.place.to_string().into();
+                return Err(match damage {
+                    Damage::Missing => ObjectError::NotFound { key, place },
+                    Damage::Truncated { bytes, expected } => ObjectError::Truncated { key, place, bytes, expected },
+                    Damage::Altered { bytes, found } => ObjectError::Altered { key, place, bytes, found },
+                });
+            };
+            tracing::debug!(%key, %damage, "reading the object again");
+            tokio::time::sleep(*pause).await;
+        }
+    }
+
+    /// One reading.
+    async fn read(&self, wanted: Wanted) -> Result<Result<Bytes, Damage>, ObjectError> {
+        let Wanted { key, size } = wanted;
+        let path = path_of(key);
+        let once = || async {
+            let read = async { self.store.get(&path).await?.bytes().await };
+            match read.await {
+                Ok(bytes) => Ok(Ok(bytes)),
+                Err(object_store::Error::NotFound { .. }) => Ok(Err(Damage::Missing)),
+                Err(error) => match Incomplete::of(&error) {
+                    Some(Incomplete { bytes, expected }) => Ok(Err(Damage::Truncated { bytes, expected })),
+                    None => Err(error),
+                },
             }
-            if !read_again {
-                return Err(ObjectError::Digest { key, bytes: bytes.len(), found });
-            }
-            tracing::warn!(%key, %found, bytes = bytes.len(), "digest mismatch; reading again");
-            read_again = false;
+        };
+        let bytes = match self.attempts(key, once).await? {
+            Ok(bytes) => bytes,
+            Err(damage) => return Ok(Err(damage)),
+        };
+        let length = bytes.len() as u64;
+        if let Some(expected) = size.filter(|size| length < *size) {
+            return Ok(Err(Damage::Truncated { bytes: length, expected }));
+        }
+        let found = digest_of(&bytes).await;
+        Ok(if found == key.digest { Ok(bytes) } else { Err(Damage::Altered { bytes: length, found }) })
+    }
+
+    /// Whether the store has the object, whole; from now on it counts as written now.
+    ///
+    /// # Errors
+    /// [`ObjectError::Store`] when the backend fails.
+    pub async fn renew(&self, object: impl Into<Wanted>) -> Result<bool, ObjectError> {
+        let wanted: Wanted = object.into();
+        let (key, path) = (wanted.key, path_of(wanted.key));
+        if self.head(key).await?.is_none() {
+            return Ok(false);
+        }
+        if let Err(damage) = self.read(wanted).await? {
+            tracing::warn!(%key, %damage, "a stored object is not what it should be: it is stored again");
+            return Ok(false);
+        }
+        match &self.place {
+            Place::JetStream(store) => self.attempts(key, || store.renew(&path)).await,
+            Place::Directory(directory) => self.attempts(key, || directory::renew(directory, &path)).await,
+            Place::Other(_) => Ok(false),
         }
     }
 
@@ -190,9 +264,9 @@ impl Objects {
     /// [`ObjectError::Store`] when the backend fails.
     pub async fn head(&self, key: ObjectKey) -> Result<Option<ObjectRef>, ObjectError> {
         let path = path_of(key);
-        match attempts(key, || self.store.head(&path)).await {
+        match self.attempts(key, || self.store.head(&path)).await {
             Ok(meta) => Ok(Some(ObjectRef { key, size: meta.size })),
-            Err(ObjectError::NotFound(_)) => Ok(None),
+            Err(ObjectError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -203,9 +277,9 @@ impl Objects {
     /// [`ObjectError::Store`] when the backend fails.
     pub async fn delete(&self, key: ObjectKey) -> Result<(), ObjectError> {
         let path = path_of(key);
-        match attempts(key, || self.store.delete(&path)).await {
+        match self.attempts(key, || self.store.delete(&path)).await {
             // Deleting what is missing is an error in a directory and none elsewhere.
-            Ok(()) | Err(ObjectError::NotFound(_)) => Ok(()),
+            Ok(()) | Err(ObjectError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -216,7 +290,11 @@ impl Objects {
     /// [`ObjectError::Store`] when the backend fails.
     pub async fn jobs(&self) -> Result<Vec<JobId>, ObjectError> {
         let prefix = Path::from("job");
-        let fail = |error: object_store::Error| ObjectError::Store { key: prefix.to_string(), reason: error.to_string() };
+        let fail = |error: object_store::Error| ObjectError::Store {
+            key: prefix.to_string(),
+            place: self.place.to_string().into(),
+            reason: error.to_string(),
+        };
         let found = self.store.list_with_delimiter(Some(&prefix)).await.map_err(fail)?;
         Ok(found.common_prefixes.iter().filter_map(|path| path.filename()?.parse().ok()).collect())
     }
@@ -227,7 +305,11 @@ impl Objects {
     /// [`ObjectError::Store`] when the backend fails; what was deleted stays so, and calling again goes on.
     pub async fn delete_job(&self, job: JobId) -> Result<u64, ObjectError> {
         let prefix = Path::from(format!("job/{job}"));
-        let fail = |error: object_store::Error| ObjectError::Store { key: prefix.to_string(), reason: error.to_string() };
+        let fail = |error: object_store::Error| ObjectError::Store {
+            key: prefix.to_string(),
+            place: self.place.to_string().into(),
+            reason: error.to_string(),
+        };
         let mut found = self.store.list(Some(&prefix));
         let mut paths = Vec::new();
         while let Some(meta) = found.next().await {
@@ -242,6 +324,35 @@ impl Objects {
             }
         }
         Ok(deleted)
+    }
+}
+
+/// An object to be read: its key, and its size where that is known.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    key: ObjectKey,
+    size: Option<u64>,
+}
+
+impl From<ObjectKey> for Wanted {
+    fn from(key: ObjectKey) -> Self {
+        Self { key, size: None }
+    }
+}
+
+impl From<ObjectRef> for Wanted {
+    fn from(object: ObjectRef) -> Self {
+        Self { key: object.key, size: Some(object.size) }
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("missing"),
+            Self::Truncated { bytes, expected } => write!(f, "truncated: {bytes} of {expected} bytes"),
+            Self::Altered { bytes, found } => write!(f, "altered: {bytes} bytes that hash to {found}"),
+        }
     }
 }
 
@@ -261,39 +372,5 @@ async fn digest_of(bytes: &Bytes) -> Digest {
     }
 }
 
-async fn attempts<T, F>(key: ObjectKey, mut attempt: impl FnMut() -> F) -> Result<T, ObjectError>
-where
-    F: Future<Output = Result<T, object_store::Error>>,
-{
-    let mut pause = PAUSE;
-    for left in (0..ATTEMPTS).rev() {
-        match attempt().await {
-            Ok(value) => return Ok(value),
-            Err(object_store::Error::NotFound { .. }) => return Err(ObjectError::NotFound(key)),
-            Err(error) if left == 0 => {
-                return Err(ObjectError::Store { key: key.to_string(), reason: crate::bus::chain(&error) });
-            }
-            Err(error) => {
-                tracing::debug!(%key, error = crate::bus::chain(&error), "object store failed; trying again")
-            }
-        }
-        tokio::time::sleep(pause).await;
-        pause *= 2;
-    }
-    Err(ObjectError::Store { key: key.to_string(), reason: "no attempt was made".to_owned() })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn store_urls() {
-        assert_eq!("jetstream".parse::<StoreUrl>().unwrap(), StoreUrl::JetStream);
-        let directory: StoreUrl = "file:///tmp/with space".parse().unwrap();
-        assert_eq!(directory, StoreUrl::Directory(PathBuf::from("/tmp/with space")));
-        let error = "s3://bucket".parse::<StoreUrl>().unwrap_err().to_string();
-        assert!(error.contains("file:///directory"), "{error}");
-        assert!("file://relative".parse::<StoreUrl>().is_err());
-    }
-}
+mod tests;

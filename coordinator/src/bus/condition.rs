@@ -33,7 +33,13 @@ pub(super) struct Condition {
 impl Condition {
     /// Compares the bus with its settings, repairs and reports. Returns the streams and buckets that are others than at the last
     /// look: what was in them is lost.
-    pub(super) async fn look(&mut self, bus: &Bus, objects: bool, not_ready: &NotReady) -> Result<Vec<Thing>, BusError> {
+    pub(super) async fn look(
+        &mut self,
+        bus: &Bus,
+        objects: bool,
+        full: bool,
+        not_ready: &NotReady,
+    ) -> Result<Vec<Thing>, BusError> {
         let found = bus.inspect(objects).await?;
         let mut stuck = BTreeMap::new();
         let before = std::mem::replace(&mut self.made, found.made);
@@ -81,7 +87,10 @@ impl Condition {
         }
         // Doubles hold counts exactly up to 2^53.
         gauge!(BUS_STUCK).set(stuck.len() as f64);
-        let reasons: Vec<String> = stuck.iter().map(|(name, (what, _))| format!("{name}: {what}")).collect();
+        let mut reasons: Vec<String> = stuck.iter().map(|(name, (what, _))| format!("{name}: {what}")).collect();
+        if full {
+            reasons.push("JetStream is full: no upload is taken and no job begun until there is room".to_owned());
+        }
         not_ready.send_replace(Some(reasons.join("; ")).filter(|reasons| !reasons.is_empty()));
         self.stuck = stuck;
         if others.contains(&Thing::Bucket(BucketKind::Cluster)) {

@@ -17,6 +17,8 @@ mod outbox;
 mod records;
 mod reports;
 mod requests;
+mod retention;
+mod room;
 mod ticks;
 mod turns;
 pub(crate) mod upkeep;
@@ -44,6 +46,8 @@ pub use self::condition::NotReady;
 use self::leases::Leases;
 use self::outbox::Outbox;
 use self::records::{Records, StoredJob};
+pub use self::retention::Retention;
+pub use self::room::Room;
 use self::turns::Order;
 use crate::job::{Defaults, Input, Limits, Protocol, Queue, Verdict, apply, outstanding};
 use crate::metric_definitions::COMMIT_CONFLICTS;
@@ -57,6 +61,26 @@ const TICK: Duration = Duration::from_secs(1);
 /// Commits that lose against another coordinator before the messages are given back.
 const MAX_CONFLICTS: u32 = 10;
 
+/// What a coordinator is set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// What jobs get that do not say.
+    pub defaults: Defaults,
+    /// How many run, and how many wait.
+    pub limits: Limits,
+    /// What is kept.
+    pub storage: Storage,
+}
+
+/// What is kept in the store, and how much room is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Storage {
+    /// For how long.
+    pub retention: Retention,
+    /// How much room.
+    pub room: Room,
+}
+
 /// A coordinator.
 pub struct Coordinator {
     bus: Bus,
@@ -67,6 +91,10 @@ pub struct Coordinator {
     protocol: Arc<dyn Protocol>,
     defaults: Defaults,
     limits: Limits,
+    storage: Storage,
+    /// Whether JetStream has no room to spare.
+    full: watch::Receiver<bool>,
+    is_full: watch::Sender<bool>,
     /// Who waits and who runs, as last committed, those dropped from memory included.
     queue: Queue,
     order: Order,
@@ -106,10 +134,11 @@ impl Coordinator {
         tenure: Tenure,
         objects: Objects,
         protocol: Arc<dyn Protocol>,
-        defaults: Defaults,
-        limits: Limits,
+        settings: Settings,
         not_ready: NotReady,
     ) -> Result<Self, BusError> {
+        let Settings { defaults, limits, storage } = settings;
+        let (is_full, full) = watch::channel(false);
         let (units_seen, units) = watch::channel(0);
         let (cleaned, cleaned_receiver) = mpsc::unbounded_channel();
         let (replaced, replaced_receiver) = mpsc::unbounded_channel();
@@ -123,6 +152,9 @@ impl Coordinator {
             protocol,
             defaults,
             limits,
+            storage,
+            full,
+            is_full,
             queue: Queue::default(),
             units,
             units_seen,
@@ -141,13 +173,17 @@ impl Coordinator {
 
     /// Works until `stop`, then finishes what is in hand and gives back what was pulled but not begun.
     pub async fn run(mut self, stop: CancellationToken) {
+        let (bus, objects, records) = (self.bus.clone(), self.objects.clone(), self.records.clone());
         let side_tasks = [
+            tokio::spawn(room::follow(bus.clone(), self.storage.room, self.is_full.clone(), stop.clone())),
+            tokio::spawn(retention::follow(bus, objects, records, self.tenure.clone(), self.storage.retention, stop.clone())),
             tokio::spawn(workers::follow(self.bus.clone(), self.protocol.version(), self.units_seen.clone(), stop.clone())),
             tokio::spawn(gauges::follow_queues(self.bus.clone(), stop.clone())),
             tokio::spawn(upkeep::follow(
                 self.bus.clone(),
                 self.objects.clone(),
                 self.records.clone(),
+                self.full.clone(),
                 self.not_ready.clone(),
                 self.replaced.clone(),
                 stop.clone(),
@@ -266,11 +302,8 @@ impl Coordinator {
             }
         }
         self.dropped.insert(id);
-        Err(BucketError::Bus(BusError {
-            action: format!("committing job {id}"),
-            reason: format!("{MAX_CONFLICTS} conflicts in a row"),
-            transient: true,
-        }))
+        let reason = format!("{MAX_CONFLICTS} conflicts in a row");
+        Err(BusError::transient(format!("committing job {id}"), reason).into())
     }
 
     async fn try_apply(&mut self, id: JobId, inputs: Vec<Input>) -> Result<Option<Vec<Verdict>>, BucketError> {

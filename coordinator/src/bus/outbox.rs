@@ -113,8 +113,7 @@ impl Outbox {
 /// [`BusError`], transient, so that messages in hand are given back.
 pub(super) fn still_leading(tenure: &Tenure, action: &str) -> Result<(), BusError> {
     if tenure.is_lost() {
-        let reason = "this coordinator leads no more".to_owned();
-        return Err(BusError { action: action.to_owned(), reason, transient: true });
+        return Err(BusError::transient(action, "this coordinator leads no more"));
     }
     Ok(())
 }

@@ -187,13 +187,21 @@ impl Records {
         Ok(entry.map(stored))
     }
 
+    /// Removes the record of a job that ended, if it still has this revision; whether it did.
+    ///
+    /// # Errors
+    /// [`BucketError`], never a conflict.
+    pub async fn forget(&self, job: JobId, revision: u64) -> Result<bool, BucketError> {
+        self.jobs.forget(job, revision).await
+    }
+
     /// Removes the job's segment records, without leaving markers behind.
     ///
     /// # Errors
     /// [`BusError`] when the server does not answer.
     pub async fn forget_segments(&self, job: JobId) -> Result<(), BusError> {
         let bucket = self.bus.prefix().bucket(BucketKind::Segments);
-        let failed = |error: String| BusError { action: format!("purging {job} from {bucket}"), reason: error, transient: true };
+        let failed = |error: String| BusError::transient(format!("purging {job} from {bucket}"), error);
         let stream =
             self.bus.jetstream().get_stream_no_info(stream_of(&bucket)).await.map_err(|error| failed(error.to_string()))?;
         // With what workers keep beside them ([`zisk_common::messages::Begun`]).
@@ -231,7 +239,7 @@ fn stream_of(bucket: &str) -> String {
 
 /// How many messages a stream holds, per subject that matches the filter.
 pub(super) async fn subjects(bus: &Bus, stream: &str, filter: &str) -> Result<HashMap<String, usize>, BusError> {
-    let failed = |reason: String| BusError { action: format!("listing {filter} in {stream}"), reason, transient: true };
+    let failed = |reason: String| BusError::transient(format!("listing {filter} in {stream}"), reason);
     let stream = bus.jetstream().get_stream_no_info(stream).await.map_err(|error| failed(error.to_string()))?;
     let mut listing = stream.info_with_subjects(filter).await.map_err(|error| failed(error.to_string()))?;
     let mut found = HashMap::new();

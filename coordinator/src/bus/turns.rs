@@ -15,6 +15,10 @@ impl Coordinator {
     /// Begins the jobs whose turn it is. Each is committed before its plan goes on the bus, so whatever dies here, the next
     /// coordinator knows from the records which were begun and what they are owed.
     pub(super) async fn admit(&mut self) {
+        if *self.full.borrow() {
+            // It would find no room for its segments.
+            return;
+        }
         while let Some(job) = self.queue.next(self.running_limit()) {
             match self.apply(job, vec![Input::Admitted]).await {
                 Ok(Some(_)) if self.queue.is_waiting(job) => {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use zisk_common::bus::Bus;
@@ -30,6 +30,7 @@ pub async fn follow(
     bus: Bus,
     objects: Objects,
     records: Records,
+    full: watch::Receiver<bool>,
     not_ready: NotReady,
     replaced: mpsc::UnboundedSender<Vec<Thing>>,
     stop: CancellationToken,
@@ -41,7 +42,8 @@ pub async fn follow(
     let keep = async {
         loop {
             ticks.tick().await;
-            match condition.look(&bus, objects.are_on_the_bus(), &not_ready).await {
+            let full = *full.borrow();
+            match condition.look(&bus, objects.are_on_the_bus(), full, &not_ready).await {
                 Ok(others) if others.is_empty() => {}
                 Ok(others) => {
                     let _ = replaced.send(others); // fails only when we are shutting down

@@ -16,6 +16,8 @@ pub struct Defaults {
     pub max_steps: u64,
     /// Seconds after which a job fails.
     pub timeout_seconds: u64,
+    /// Seconds for which a proof is kept; 0 is for ever.
+    pub proof_retention_seconds: u64,
 }
 
 impl Defaults {
@@ -25,6 +27,7 @@ impl Defaults {
             max_steps: params.max_steps.or(Some(self.max_steps)),
             timeout_seconds: params.timeout_seconds.or(Some(self.timeout_seconds)),
             priority: params.priority,
+            proof_retention_seconds: params.proof_retention_seconds.or(Some(self.proof_retention_seconds)),
         }
     }
 }

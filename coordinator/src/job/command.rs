@@ -148,7 +148,7 @@ pub(super) fn terminal(record: &JobRecord) -> Vec<Command> {
 /// What people are to look at: a job that the cluster failed. What its program, its client or its deadline ended is in the
 /// job's own record.
 fn dead_letter(record: &JobRecord, failure: &Failure) -> Option<Box<DeadLetter>> {
-    if failure.kind != FailureKind::Internal {
+    if !matches!(failure.kind, FailureKind::Internal | FailureKind::Storage) {
         return None;
     }
     let segment = failure.segment.and_then(|n| record.segments.get(n as usize));

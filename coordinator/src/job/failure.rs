@@ -117,7 +117,8 @@ impl Step<'_> {
     }
 }
 
-/// Whether the same work would fail again on any worker.
+/// Whether the same work would fail again on any worker. In a full store, too: its worker has waited for room, and what gives the
+/// others some is that this job ends.
 fn is_final(failure: &Failure) -> bool {
-    matches!(failure.kind, FailureKind::Input | FailureKind::Execution)
+    matches!(failure.kind, FailureKind::Input | FailureKind::Execution | FailureKind::Storage)
 }

@@ -6,7 +6,8 @@ use zisk_common::subjects::{Phase, RequestKind};
 
 use super::*;
 
-pub const DEFAULTS: Defaults = Defaults { log_segment_steps: 18, max_steps: 1 << 32, timeout_seconds: 100 };
+pub const DEFAULTS: Defaults =
+    Defaults { log_segment_steps: 18, max_steps: 1 << 32, timeout_seconds: 100, proof_retention_seconds: 1000 };
 
 /// A protocol whose contributions are any bytes but `b"malformed"`.
 pub struct AnyBytes;

@@ -76,7 +76,7 @@ impl Worker {
     /// alone says who aggregates, and the coordinator watches that.
     pub(super) fn take_fold(&mut self, assignment: &FoldAssignment, delivery: Delivery) {
         self.job(assignment.job, &delivery);
-        let candidacy = Candidacy { job: assignment.job, keys: assignment.keys };
+        let candidacy = Candidacy { job: assignment.job, program: assignment.program, keys: assignment.keys };
         let (context, events) = (self.context.clone(), self.events.clone());
         self.settle(async move {
             if let Some(lease) = context.stand_for_election(candidacy.job).await {
