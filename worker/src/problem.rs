@@ -17,6 +17,14 @@ pub enum Problem {
     /// An object is not there, or damaged, or the store failed.
     #[error(transparent)]
     Object(#[from] ObjectError),
+    /// An object is not there, or damaged, and could not be made again.
+    #[error("{damage}; it could not be made again: {again}")]
+    Lost {
+        /// What is wrong with it.
+        damage: Box<ObjectError>,
+        /// What stood in the way.
+        again: Box<Problem>,
+    },
     /// The job ended, or this worker leaves: nothing to report.
     #[error("no longer wanted")]
     Unwanted,
@@ -33,6 +41,10 @@ impl Problem {
             Self::Backend(BackendError::Program(_)) => Some(FailureKind::Input),
             Self::Backend(BackendError::Trap(_)) => Some(FailureKind::Execution),
             Self::Object(ObjectError::Full { .. }) => Some(FailureKind::Storage),
+            Self::Lost { again, .. } => again.kind().map(|kind| match kind {
+                FailureKind::Storage => kind,
+                _ => FailureKind::Internal,
+            }),
             Self::Backend(BackendError::Malformed { .. } | BackendError::Rejected(_) | BackendError::Internal(_))
             | Self::Bus(_)
             | Self::Object(_)
@@ -45,6 +57,7 @@ impl Problem {
         match self {
             // A full store works; what ends is the job that finds no room in it.
             Self::Object(ObjectError::Full { .. }) => false,
+            Self::Lost { again, .. } => again.may_be_the_workers(),
             Self::Backend(BackendError::Malformed { .. } | BackendError::Rejected(_) | BackendError::Internal(_))
             | Self::Object(_) => true,
             Self::Backend(BackendError::Program(_) | BackendError::Trap(_) | BackendError::Stopped)

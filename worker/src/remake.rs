@@ -2,12 +2,13 @@
 //! from the program's run, a segment's proof from the segment. Everything here is deterministic and content-addressed, so what
 //! comes out is what was lost, under the same key, or is not used.
 
+use std::fmt::Display;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use metrics::counter;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 use zisk_common::ids::{Digest, JobId, ProgramId};
 use zisk_common::messages::{ObjectRef, ObjectScope, ProgramKeys};
 use zisk_common::objects::ObjectError;
@@ -40,12 +41,9 @@ pub struct Wanted {
 /// # Errors
 /// What was wrong with the stored ones, and why they cannot be made again.
 pub async fn segment(context: &Context, wanted: Wanted, cancel: &CancellationToken) -> Result<Bytes, Problem> {
-    match context.get(&wanted.segment).await {
-        Err(Problem::Object(damage)) if damage.is_damage() => {
-            let again = cut_again(context, wanted, cancel).await;
-            remade("segment", &wanted.job, damage, again)
-        }
-        other => other,
+    match stored(context, context.get(&wanted.segment).await).await? {
+        Ok(bytes) => Ok(bytes),
+        Err(damage) => remade("segment", wanted.job, damage, cut_again(context, wanted, cancel).await),
     }
 }
 
@@ -54,12 +52,9 @@ pub async fn segment(context: &Context, wanted: Wanted, cancel: &CancellationTok
 /// # Errors
 /// What was wrong with the stored ones, and why they cannot be made again.
 pub async fn node(context: &Context, job: JobId, n: u32, node: ObjectRef, cancel: &CancellationToken) -> Result<Bytes, Problem> {
-    match context.get(&node).await {
-        Err(Problem::Object(damage)) if damage.is_damage() => {
-            let again = prove_again(context, job, n, cancel).await;
-            remade("proof", &job, damage, again)
-        }
-        other => other,
+    match stored(context, context.get(&node).await).await? {
+        Ok(bytes) => Ok(bytes),
+        Err(damage) => remade("proof", job, damage, prove_again(context, job, n, cancel).await),
     }
 }
 
@@ -68,22 +63,30 @@ pub async fn node(context: &Context, job: JobId, n: u32, node: ObjectRef, cancel
 /// # Errors
 /// What was wrong with the stored ones, and why they cannot be made again.
 pub async fn keys(context: &Context, program: ProgramId, keys: &ProgramKeys) -> Result<(Bytes, Bytes), Problem> {
-    let stored = async { Ok((context.get(&keys.proving).await?, context.get(&keys.verifying).await?)) };
-    match stored.await {
-        Err(Problem::Object(damage)) if damage.is_damage() => {
-            let again = set_up_again(context, program, keys).await;
-            remade("keys", &program, damage, again)
-        }
-        other => other,
+    let both = async { Ok((context.get(&keys.proving).await?, context.get(&keys.verifying).await?)) };
+    match stored(context, both.await).await? {
+        Ok(keys) => Ok(keys),
+        Err(damage) => remade("keys", program, damage, set_up_again(context, program, keys).await),
     }
 }
 
-fn remade<T>(
-    what: &'static str,
-    of: &dyn std::fmt::Display,
-    damage: ObjectError,
-    again: Result<T, Problem>,
-) -> Result<T, Problem> {
+/// What was read, or what is wrong with it and can be mended. A store that is not the cluster's lacks everything, and whatever were
+/// made again in it nobody else would find.
+async fn stored<T>(context: &Context, read: Result<T, Problem>) -> Result<Result<T, ObjectError>, Problem> {
+    match read {
+        Ok(read) => Ok(Ok(read)),
+        Err(Problem::Object(damage)) if damage.is_damage() => match context.bus.check_mark(context.objects()).await {
+            Ok(_) => Ok(Err(damage)),
+            Err(error) => {
+                debug!(%error, "not made again");
+                Err(Problem::Object(damage))
+            }
+        },
+        Err(problem) => Err(problem),
+    }
+}
+
+fn remade<T>(what: &'static str, of: impl Display, damage: ObjectError, again: Result<T, Problem>) -> Result<T, Problem> {
     match again {
         Ok(made) => {
             warn!(%of, %damage, "{what} made again");
@@ -91,7 +94,7 @@ fn remade<T>(
             Ok(made)
         }
         Err(problem) if problem.kind().is_none() => Err(problem),
-        Err(problem) => Err(Problem::Message(format!("{damage}; it could not be made again: {problem}"))),
+        Err(problem) => Err(Problem::Lost { damage: Box::new(damage), again: Box::new(problem) }),
     }
 }
 
