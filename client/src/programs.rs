@@ -30,8 +30,7 @@ impl RemoteClient {
     /// # Errors
     /// [`ClientError`] when the server does not answer.
     pub async fn programs(&self) -> Result<Vec<ProgramEntry>, ClientError> {
-        let entries = self.bus.programs().await?.entries().await?;
-        let mut programs: Vec<ProgramEntry> = entries.into_iter().map(|(_, entry)| entry.value).collect();
+        let mut programs = self.bus.programs().await?.values().await?;
         programs.sort_by_key(|entry| entry.program);
         Ok(programs)
     }

@@ -219,8 +219,7 @@ impl RemoteClient {
     /// # Errors
     /// [`ClientError`] when the server does not answer.
     pub async fn jobs(&self) -> Result<Vec<JobRecord>, ClientError> {
-        let entries = self.bus.jobs().await?.entries().await?;
-        let mut jobs: Vec<JobRecord> = entries.into_iter().map(|(_, entry)| entry.value).collect();
+        let mut jobs = self.bus.jobs().await?.values().await?;
         jobs.sort_by_key(|job| std::cmp::Reverse(job.timings.accepted_ms));
         Ok(jobs)
     }
@@ -230,8 +229,7 @@ impl RemoteClient {
     /// # Errors
     /// As [`jobs`](Self::jobs).
     pub async fn workers(&self) -> Result<Vec<WorkerPresence>, ClientError> {
-        let entries = self.bus.workers().await?.entries().await?;
-        let mut workers: Vec<WorkerPresence> = entries.into_iter().map(|(_, entry)| entry.value).collect();
+        let mut workers = self.bus.workers().await?.values().await?;
         workers.sort_by_key(|worker| worker.started_ms);
         Ok(workers)
     }

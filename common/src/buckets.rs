@@ -211,6 +211,14 @@ impl<M: Message> Bucket<M> {
         Ok(entries)
     }
 
+    /// The values of all entries that decode, as [`Bucket::entries`].
+    ///
+    /// # Errors
+    /// [`BucketError`], never a conflict.
+    pub async fn values(&self) -> Result<Vec<M>, BucketError> {
+        Ok(self.entries().await?.into_iter().map(|(_, entry)| entry.value).collect())
+    }
+
     /// How long entries live, as it was when the bucket was opened; none is for ever.
     pub fn max_age(&self) -> Option<Duration> {
         Some(self.store.stream.cached_info().config.max_age).filter(|age| !age.is_zero())

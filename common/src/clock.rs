@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use serde_json::json;
 
-use crate::bus::{Bus, BusError, chain};
+use crate::bus::{Bus, BusError};
 use crate::subjects::StreamKind;
 
 /// What of a stream's info is asked for here; async-nats leaves the time out.
@@ -42,8 +42,8 @@ impl Bus {
 
     async fn timed_info(&self, stream: &str) -> Result<Info, BusError> {
         let action = format!("reading the time of {stream}");
-        let asked = self.client().request(format!("$JS.API.STREAM.INFO.{stream}"), Bytes::new());
-        let answer = asked.await.map_err(|error| BusError::transient(&action, chain(&error)))?;
-        serde_json::from_slice(&answer.payload).map_err(|error| BusError::transient(&action, error))
+        let answer = self.ask(&format!("STREAM.INFO.{stream}"), &json!({})).await?;
+        let info = answer.map_err(|refusal| BusError::transient(&action, refusal.text))?;
+        serde_json::from_value(info).map_err(|error| BusError::transient(&action, error))
     }
 }

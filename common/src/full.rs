@@ -165,7 +165,7 @@ impl Reserve {
     }
 
     async fn limit_objects(&self, limit: impl Fn(&stream::State) -> i64) -> Result<(), BusError> {
-        let name = format!("OBJ_{}", self.bus.prefix().objects_bucket());
+        let name = self.bus.prefix().objects_stream();
         let Ok(found) = self.bus.jetstream().get_stream(&name).await else { return Ok(()) };
         let info = found.cached_info();
         let max_bytes = limit(&info.state);

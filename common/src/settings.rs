@@ -242,7 +242,7 @@ impl Bus {
     }
 
     /// One administrative call: the server's answer, or its refusal.
-    async fn ask(&self, what: &str, payload: &Value) -> Result<Result<Value, Refusal>, BusError> {
+    pub(crate) async fn ask(&self, what: &str, payload: &Value) -> Result<Result<Value, Refusal>, BusError> {
         let asked = Instant::now();
         let answer = self.jetstream().request(what.to_owned(), payload).await;
         let answer: Response<Value> = answer.map_err(|error| match self.denied_since(asked, "") {
@@ -261,7 +261,7 @@ impl Bus {
     fn bucket_stream(&self, kind: BucketKind) -> stream::Config {
         let config = self.bucket_config(kind);
         stream::Config {
-            name: format!("KV_{}", config.bucket),
+            name: self.prefix().bucket_stream(kind),
             subjects: vec![format!("$KV.{}.>", config.bucket)],
             max_messages_per_subject: config.history,
             max_age: config.max_age,
@@ -279,7 +279,7 @@ impl Bus {
     fn objects_stream(&self) -> stream::Config {
         let name = self.prefix().objects_bucket();
         stream::Config {
-            name: format!("OBJ_{name}"),
+            name: self.prefix().objects_stream(),
             subjects: vec![format!("$O.{name}.C.>"), format!("$O.{name}.M.>")],
             storage: stream::StorageType::File,
             num_replicas: self.config().replicas,
@@ -299,9 +299,10 @@ impl Inspection {
     }
 }
 
-struct Refusal {
+/// What the server says to a call that it understands and does not do.
+pub(crate) struct Refusal {
     code: ErrorCode,
-    text: String,
+    pub(crate) text: String,
 }
 
 impl Refusal {

@@ -98,7 +98,7 @@ impl Bus {
             Ok(consumer) => self.set_ack_wait(consumer.cached_info().config.ack_wait),
             Err(error) => tracing::debug!(%error, "ack_wait not read"),
         }
-        let bucket = format!("KV_{}", self.prefix().bucket(BucketKind::Elections));
+        let bucket = self.prefix().bucket_stream(BucketKind::Elections);
         match self.jetstream().get_stream(bucket).await {
             Ok(stream) => self.set_lease(stream.cached_info().config.max_age),
             Err(error) => tracing::debug!(%error, "lease not read"),

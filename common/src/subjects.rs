@@ -424,6 +424,16 @@ impl Prefix {
         self.upper("RESERVE")
     }
 
+    /// The stream under a key-value bucket.
+    pub fn bucket_stream(&self, kind: BucketKind) -> String {
+        format!("KV_{}", self.bucket(kind))
+    }
+
+    /// The stream under the object-store bucket.
+    pub fn objects_stream(&self) -> String {
+        format!("OBJ_{}", self.objects_bucket())
+    }
+
     /// The object-store bucket's name.
     pub fn objects_bucket(&self) -> String {
         self.upper("OBJECTS")

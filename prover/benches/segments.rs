@@ -3,6 +3,8 @@
 //!
 //! `cargo bench -p zisk-prover --bench segments -- [log2 steps[:log2 blow-up]...]`; queries are chosen for the default's security.
 
+mod usage;
+
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -11,21 +13,11 @@ use zisk_prover::backend::{Backend as _, ExecuteOptions};
 use zisk_prover::builtin::BuiltIn;
 use zisk_prover::stark::config::Parameters;
 
+use usage::usage;
+
 const SHA_HASHER: &[u8] = include_bytes!("../../guests/elf/sha-hasher.elf");
 /// Steps of one hash, roughly: what fills segments.
 const STEPS_PER_HASH: u64 = 3_400;
-
-/// User and system CPU-seconds of this process, and its peak resident memory in GiB.
-fn usage() -> (f64, f64) {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
-    let after_name = stat.rsplit(')').next().expect("name in parentheses");
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks: f64 = fields[11].parse::<f64>().expect("utime") + fields[12].parse::<f64>().expect("stime");
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).expect("VmHWM");
-    let kib: f64 = peak.split_whitespace().next().and_then(|n| n.parse().ok()).expect("a number");
-    (ticks / 100.0, kib / (1024.0 * 1024.0))
-}
 
 fn measure(log_steps: u32, log_blowup: u8) {
     let default = Parameters::default();

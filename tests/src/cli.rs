@@ -1,4 +1,4 @@
-//! The `zisk` command, run against a fleet.
+//! The `zisk` command, run against a fleet or any other cluster.
 
 use std::process::Output;
 
@@ -38,9 +38,17 @@ pub async fn zisk(fleet: &Fleet, arguments: &[&str]) -> Result<Ended> {
     if fleet.settings().directory_store {
         program = program.env("ZISK_OBJECT_STORE", format!("file://{}", fleet.directory().join("objects").display()));
     }
-    let mut command = arguments.iter().fold(program, |program, argument| program.arg(*argument)).command()?;
-    let Output { status, stdout, stderr } = tokio::task::spawn_blocking(move || command.output()).await??;
+    let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    tokio::task::spawn_blocking(move || run(program, &arguments)).await?
+}
+
+/// Runs this program with these arguments to its end.
+///
+/// # Errors
+/// When it cannot be run, or was killed.
+pub fn run(program: Program, arguments: &[impl AsRef<str> + std::fmt::Debug]) -> Result<Ended> {
+    let program = arguments.iter().fold(program, |program, argument| program.arg(argument.as_ref()));
+    let Output { status, stdout, stderr } = program.command()?.output()?;
     let Some(code) = status.code() else { bail!("zisk {arguments:?}: {status}") };
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ok(Ended { code, stdout: text(stdout), stderr: text(stderr) })
+    Ok(Ended { code, stdout: String::from_utf8(stdout)?, stderr: String::from_utf8_lossy(&stderr).into_owned() })
 }

@@ -1,7 +1,6 @@
 //! A nats-server with JetStream on a free port and a store of its own.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use crate::process::Process;
+use crate::scrape;
 
 /// How long a server may take to start, with a store to recover, on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -105,13 +105,8 @@ impl NatsServer {
     /// When it does not run, or does not answer within a second, or not with JSON.
     pub fn monitor(&self, page: &str) -> Result<serde_json::Value> {
         let port = self.monitoring.filter(|_| self.process.is_some()).context("no monitoring port")?;
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-        write!(stream, "GET {page} HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (_, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-        Ok(serde_json::from_str(body)?)
+        let (_, body) = scrape::get(port, page, Duration::from_secs(1))?;
+        Ok(serde_json::from_str(&body)?)
     }
 
     /// kill -9.

@@ -1,4 +1,4 @@
-//! What a coordinator shows on its admin port.
+//! Pages that processes show on ports of this machine: a coordinator's admin port, a server's monitoring.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -21,9 +21,17 @@ pub fn page(coordinator: &Process, path: &str) -> Result<(u16, String)> {
     });
     let admin = admin.context("the coordinator did not log where its pages are")?;
     let port: u16 = admin.rsplit(':').next().and_then(|port| port.parse().ok()).with_context(|| admin.clone())?;
+    get(port, path, Duration::from_secs(10))
+}
+
+/// The status and text of a page on a port of this machine.
+///
+/// # Errors
+/// When it does not answer within `patience`.
+pub fn get(port: u16, path: &str, patience: Duration) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    stream.set_read_timeout(Some(patience))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").with_context(|| answer.clone())?;

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use std::path::Path;
-use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -22,12 +21,9 @@ fn zisk(directory: &Path, url: &str, code: i32, arguments: &[&str]) -> Result<Va
 }
 
 fn run(directory: &Path, url: &str, code: i32, arguments: &[&str]) -> Result<String> {
-    let program = Program::new("zisk", directory).env("ZISK_NATS_URL", url);
-    let Output { status, stdout, stderr } =
-        arguments.iter().fold(program, |program, argument| program.arg(*argument)).command()?.output()?;
-    let (stdout, stderr) = (String::from_utf8(stdout)?, String::from_utf8_lossy(&stderr).into_owned());
-    ensure!(status.code() == Some(code), "zisk {arguments:?}: {status}\n{stdout}\n{stderr}");
-    Ok(stdout)
+    let ended = zisk_tests::cli::run(Program::new("zisk", directory).env("ZISK_NATS_URL", url), arguments)?;
+    ensure!(ended.code == code, "zisk {arguments:?}: {ended:?}");
+    Ok(ended.stdout)
 }
 
 fn signal(pid: &Value, signal: Signal) -> Result<()> {

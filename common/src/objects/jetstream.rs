@@ -80,7 +80,7 @@ impl JetStreamStore {
         if context.get_object_store(&name).await.is_err() {
             retried(bus, &action, || context.create_object_store(config.clone())).await?;
         }
-        let stream = retried(bus, &action, || context.get_stream(format!("OBJ_{name}"))).await?;
+        let stream = retried(bus, &action, || context.get_stream(bus.prefix().objects_stream())).await?;
         Ok(Self { bus: bus.clone(), name, stream })
     }
 

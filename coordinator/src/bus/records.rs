@@ -202,8 +202,12 @@ impl Records {
     pub async fn forget_segments(&self, job: JobId) -> Result<(), BusError> {
         let bucket = self.bus.prefix().bucket(BucketKind::Segments);
         let failed = |error: String| BusError::transient(format!("purging {job} from {bucket}"), error);
-        let stream =
-            self.bus.jetstream().get_stream_no_info(stream_of(&bucket)).await.map_err(|error| failed(error.to_string()))?;
+        let stream = self
+            .bus
+            .jetstream()
+            .get_stream_no_info(self.bus.prefix().bucket_stream(BucketKind::Segments))
+            .await
+            .map_err(|error| failed(error.to_string()))?;
         // With what workers keep beside them ([`zisk_common::messages::Begun`]).
         let purge = stream.purge().filter(format!("$KV.{bucket}.{job}.>"));
         purge.await.map(drop).map_err(|error| failed(error.to_string()))
@@ -211,7 +215,8 @@ impl Records {
 
     async fn segment_keys(&self, job: JobId) -> Result<Vec<u32>, BusError> {
         let bucket = self.bus.prefix().bucket(BucketKind::Segments);
-        let found = subjects(&self.bus, &stream_of(&bucket), &format!("$KV.{bucket}.{job}.*")).await?;
+        let found =
+            subjects(&self.bus, &self.bus.prefix().bucket_stream(BucketKind::Segments), &format!("$KV.{bucket}.{job}.*")).await?;
         Ok(found.into_keys().filter_map(|subject| subject.rsplit('.').next().and_then(|n| n.parse().ok())).collect())
     }
 }
@@ -230,11 +235,6 @@ impl StoredJob {
 
 fn key(job: JobId, n: u32) -> String {
     format!("{job}.{n}")
-}
-
-/// The stream under a key-value bucket.
-fn stream_of(bucket: &str) -> String {
-    format!("KV_{bucket}")
 }
 
 /// How many messages a stream holds, per subject that matches the filter.

@@ -99,6 +99,31 @@ pub trait Table: Sync {
     fn eval<B: TableBuilder>(&self, preprocessed: &[B::Expr], row: &[B::Expr], builder: &mut B);
 }
 
+/// Makes an enum of tables a table, by what each variant stands for: `one_of_tables! { AnyTable { Add => add::Add } }`.
+#[macro_export]
+macro_rules! one_of_tables {
+    ($any:ident { $($variant:ident => $table:path),* $(,)? }) => {
+        impl $crate::stark::table::Table for $any {
+            fn name(&self) -> &'static str {
+                match self { $(Self::$variant => $crate::stark::table::Table::name(&$table),)* }
+            }
+
+            fn width(&self) -> usize {
+                match self { $(Self::$variant => $crate::stark::table::Table::width(&$table),)* }
+            }
+
+            fn preprocessed_width(&self) -> usize {
+                match self { $(Self::$variant => $crate::stark::table::Table::preprocessed_width(&$table),)* }
+            }
+
+            #[inline(always)]
+            fn eval<B: $crate::stark::table::TableBuilder>(&self, preprocessed: &[B::Expr], row: &[B::Expr], builder: &mut B) {
+                match self { $(Self::$variant => $crate::stark::table::Table::eval(&$table, preprocessed, row, builder),)* }
+            }
+        }
+    };
+}
+
 /// A `#[repr(C)]` struct of columns, all of type `T` (arrays of it and other such structs included).
 ///
 /// # Safety

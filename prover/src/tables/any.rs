@@ -4,7 +4,7 @@ use zisk_machine::program::Class;
 use zisk_protocol::TABLES;
 
 use super::{add, bitwise, bytes, compare, image, jump, ledger, load, mul, program, shift, store, touched};
-use crate::stark::table::{Table, TableBuilder};
+use crate::one_of_tables;
 
 /// Any of the tables. The discriminant is its place in a contribution's heights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,81 +58,21 @@ impl AnyTable {
     }
 }
 
-macro_rules! each {
-    ($any:expr, $table:ident => $body:expr) => {
-        match $any {
-            AnyTable::Add => {
-                let $table = &add::Add;
-                $body
-            }
-            AnyTable::Bitwise => {
-                let $table = &bitwise::Bitwise;
-                $body
-            }
-            AnyTable::Shift => {
-                let $table = &shift::Shift;
-                $body
-            }
-            AnyTable::Compare => {
-                let $table = &compare::Compare;
-                $body
-            }
-            AnyTable::Jump => {
-                let $table = &jump::Jump;
-                $body
-            }
-            AnyTable::Load => {
-                let $table = &load::Load;
-                $body
-            }
-            AnyTable::Store => {
-                let $table = &store::Store;
-                $body
-            }
-            AnyTable::Mul => {
-                let $table = &mul::Mul;
-                $body
-            }
-            AnyTable::Touched => {
-                let $table = &touched::Touched;
-                $body
-            }
-            AnyTable::Ledger => {
-                let $table = &ledger::Ledger;
-                $body
-            }
-            AnyTable::Program => {
-                let $table = &program::Program;
-                $body
-            }
-            AnyTable::Bytes => {
-                let $table = &bytes::Bytes;
-                $body
-            }
-            AnyTable::Image => {
-                let $table = &image::Image;
-                $body
-            }
-        }
-    };
-}
-
-impl Table for AnyTable {
-    fn name(&self) -> &'static str {
-        each!(self, table => table.name())
-    }
-
-    fn width(&self) -> usize {
-        each!(self, table => table.width())
-    }
-
-    fn preprocessed_width(&self) -> usize {
-        each!(self, table => table.preprocessed_width())
-    }
-
-    #[inline(always)]
-    fn eval<B: TableBuilder>(&self, preprocessed: &[B::Expr], row: &[B::Expr], builder: &mut B) {
-        each!(self, table => table.eval(preprocessed, row, builder))
+one_of_tables! {
+    AnyTable {
+        Add => add::Add,
+        Bitwise => bitwise::Bitwise,
+        Shift => shift::Shift,
+        Compare => compare::Compare,
+        Jump => jump::Jump,
+        Load => load::Load,
+        Store => store::Store,
+        Mul => mul::Mul,
+        Touched => touched::Touched,
+        Ledger => ledger::Ledger,
+        Program => program::Program,
+        Bytes => bytes::Bytes,
+        Image => image::Image,
     }
 }
 

@@ -159,8 +159,7 @@ impl Stage {
 
     /// What is shown of the workers.
     pub async fn shown(&self) -> Vec<WorkerPresence> {
-        let entries = self.bus.workers().await.unwrap().entries().await.unwrap();
-        entries.into_iter().map(|(_, entry)| entry.value).collect()
+        self.bus.workers().await.unwrap().values().await.unwrap()
     }
 
     fn worker_with(&self, settings: &str, backend: FakeBackend) -> TestWorker {

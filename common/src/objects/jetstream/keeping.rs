@@ -119,7 +119,7 @@ impl JetStreamStore {
 
     /// How much the bucket holds, and of what limit, for people.
     pub(in crate::objects) async fn room(&self) -> String {
-        let Ok(stream) = self.bus.jetstream().get_stream(format!("OBJ_{}", self.name)).await else { return String::new() };
+        let Ok(stream) = self.bus.jetstream().get_stream(self.bus.prefix().objects_stream()).await else { return String::new() };
         let info = stream.cached_info();
         let bytes = info.state.bytes;
         match info.config.max_bytes {
@@ -133,7 +133,7 @@ impl JetStreamStore {
     /// # Errors
     /// When it does not answer.
     pub(in crate::objects) async fn now(&self) -> Result<DateTime> {
-        self.bus.server_time(&format!("OBJ_{}", self.name)).await.map_err(generic)
+        self.bus.server_time(&self.bus.prefix().objects_stream()).await.map_err(generic)
     }
 
     /// All descriptions, those of objects that another client deleted included.

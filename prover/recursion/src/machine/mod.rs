@@ -13,9 +13,9 @@ pub mod split;
 
 use p3_field::extension::BinomiallyExtendable;
 use p3_field::{Algebra, BasedVectorSpace, PrimeCharacteristicRing};
-use zisk_prover::columns;
 use zisk_prover::stark::config::{Challenge, EXTENSION_DEGREE, Val};
-use zisk_prover::stark::table::{Bus, Table, TableBuilder};
+use zisk_prover::stark::table::{Bus, TableBuilder};
+use zisk_prover::{columns, one_of_tables};
 
 /// A value of the extension field, by coefficients.
 pub type Value<T> = [T; EXTENSION_DEGREE];
@@ -88,48 +88,12 @@ impl MachineTable {
     pub const ALL: [Self; TABLES] = [Self::Arithmetic, Self::Horner, Self::Permutation, Self::Split, Self::Bits];
 }
 
-macro_rules! each {
-    ($any:expr, $table:ident => $body:expr) => {
-        match $any {
-            MachineTable::Arithmetic => {
-                let $table = &arithmetic::Arithmetic;
-                $body
-            }
-            MachineTable::Horner => {
-                let $table = &horner::Horner;
-                $body
-            }
-            MachineTable::Permutation => {
-                let $table = &permutation::Permutation;
-                $body
-            }
-            MachineTable::Split => {
-                let $table = &split::Split;
-                $body
-            }
-            MachineTable::Bits => {
-                let $table = &bits::Bits;
-                $body
-            }
-        }
-    };
-}
-
-impl Table for MachineTable {
-    fn name(&self) -> &'static str {
-        each!(self, table => table.name())
-    }
-
-    fn width(&self) -> usize {
-        each!(self, table => table.width())
-    }
-
-    fn preprocessed_width(&self) -> usize {
-        each!(self, table => table.preprocessed_width())
-    }
-
-    #[inline(always)]
-    fn eval<B: TableBuilder>(&self, preprocessed: &[B::Expr], row: &[B::Expr], builder: &mut B) {
-        each!(self, table => table.eval(preprocessed, row, builder))
+one_of_tables! {
+    MachineTable {
+        Arithmetic => arithmetic::Arithmetic,
+        Horner => horner::Horner,
+        Permutation => permutation::Permutation,
+        Split => split::Split,
+        Bits => bits::Bits,
     }
 }
