@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Runs a cluster on this machine while its parts are killed, stopped, cut off and tampered with; checks that nothing is lost or wrong.
 #
-#   scripts/chaos.sh [--minutes N] [--seed S]     default: 1 minute, a seed of its own choosing
+#   scripts/chaos.sh [--minutes N] [--seed S] [--servers 1|3] [--json FILE]     default: 1 minute, a seed of its own choosing, 1
+#   scripts/chaos.sh --plan [--minutes N] [--seed S] [--servers 1|3]            shows which fault would come when, and runs nothing
 #
-# Prints jobs, faults by kind, recovery times, and work done again. Exit code 1 when anything is lost or wrong; logs are then kept.
+# The schedule of faults follows from the seed. Prints jobs by how they ended, faults by kind, recovery times, and work done again;
+# exit code 1 when anything is lost or wrong; logs and schedule are then kept.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,6 +1,7 @@
 //! A cluster of real processes: nats-servers, coordinators, workers, each of which can be made to fail.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -53,7 +54,7 @@ pub struct Fleet {
     /// The coordinators.
     pub coordinators: Vec<Process>,
     /// A client of it.
-    pub client: RemoteClient,
+    pub client: Arc<RemoteClient>,
     /// Its bus.
     pub bus: Bus,
     /// Its objects.
@@ -98,7 +99,7 @@ impl Fleet {
         let target = nats.servers[0].url().trim_start_matches("nats://").parse()?;
         let proxy = Proxy::start(target).await?;
         let args = bus_args(&nats.url(), &settings, nats.directory());
-        let client = RemoteClient::connect(&args).await?;
+        let client = Arc::new(RemoteClient::connect(&args).await?);
         let bus = Bus::connect(args.bus("zisk-tests")?).await?;
         let objects = Objects::open(&args.store()?, &bus).await?;
         let (workers, coordinators) = (Vec::new(), Vec::new());
@@ -140,7 +141,7 @@ impl Fleet {
     /// # Errors
     /// When it is not ready in time; with its log.
     pub fn start_coordinator(&mut self) -> Result<()> {
-        let mut process = self.launch_coordinator()?;
+        let mut process = self.launch_coordinator(&self.nats.url())?;
         process.wait_for_log("coordinator ready", READY)?;
         self.coordinators.push(process);
         Ok(())
@@ -150,9 +151,9 @@ impl Fleet {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn launch_coordinator(&mut self) -> Result<Process> {
+    pub fn launch_coordinator(&mut self, url: &str) -> Result<Process> {
         let label = self.label("coordinator");
-        let mut program = self.program("zisk-coordinator", &self.nats.url()).arg("--metrics-port").arg("0");
+        let mut program = self.program("zisk-coordinator", url).arg("--metrics-port").arg("0");
         for (key, value) in &self.coordinator_environment {
             program = program.env(key, value);
         }

@@ -16,6 +16,7 @@ use zisk_common::objects::Objects;
 use zisk_common::subjects::{BucketKind, ConsumerKind, EventKind, StreamKind};
 
 use crate::guests::{Reference, RunEnd, Workload};
+use crate::{Process, scrape};
 
 /// Pause between two looks at something that is to change.
 const LOOK: Duration = Duration::from_millis(100);
@@ -173,8 +174,17 @@ pub async fn check_proof(objects: &Objects, reference: &Reference, workload: &Wo
 pub async fn check_unchanged(bus: &Bus, before: &JobRecord) -> Result<()> {
     let job = before.job;
     let now = bus.jobs().await?.get(job).await?.with_context(|| format!("job {job}'s record is gone"))?.value;
+    check_same_end(before, &now)
+}
+
+/// [`check_unchanged`] on what was read before.
+///
+/// # Errors
+/// As [`check_unchanged`].
+pub fn check_same_end(before: &JobRecord, now: &JobRecord) -> Result<()> {
+    let job = before.job;
     let end = |record: &JobRecord| (record.state, record.failure.clone(), record.proof, record.timings.ended_ms);
-    ensure!(end(before) == end(&now), "job {job}'s end changed: {:?} is now {:?}", end(before), end(&now));
+    ensure!(end(before) == end(now), "job {job}'s end changed: {:?} is now {:?}", end(before), end(now));
     Ok(())
 }
 
@@ -192,6 +202,36 @@ pub async fn check_nothing_left(bus: &Bus, store: Option<&Path>, grace: Duration
         }
         ensure!(Instant::now() < deadline, "left after {grace:?}:\n  {}", left.join("\n  "));
         sleep(LOOK * 3).await;
+    }
+}
+
+/// Waits until the gauges of work are zero at all of these coordinators, and until one of them leads.
+///
+/// # Errors
+/// With those that are not after `grace`.
+pub async fn check_gauges(coordinators: &[&Process], grace: Duration) -> Result<()> {
+    const GAUGES: [&str; 4] = ["zisk_active_jobs", "zisk_waiting_jobs", "zisk_waiting_bytes", "zisk_queue_depth"];
+    let deadline = Instant::now() + grace;
+    loop {
+        let (mut wrong, mut leaders) = (Vec::new(), 0);
+        for coordinator in coordinators {
+            let (_, text) = scrape::page(coordinator, "/metrics")?;
+            for line in text.lines() {
+                let Some((name, value)) = line.rsplit_once(' ') else { continue };
+                leaders += usize::from(name == "zisk_coordinator_leader" && value == "1");
+                if GAUGES.iter().any(|gauge| name.split('{').next() == Some(gauge)) && value != "0" {
+                    wrong.push(format!("{}: {line}", coordinator.name()));
+                }
+            }
+        }
+        if leaders != 1 {
+            wrong.push(format!("{leaders} coordinators lead"));
+        }
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "not zero after {grace:?}:\n  {}", wrong.join("\n  "));
+        sleep(LOOK * 10).await;
     }
 }
 
