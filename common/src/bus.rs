@@ -22,6 +22,15 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an administrative call may take. Creating a replicated stream takes seconds.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long sending what is buffered may take. Without a connection nothing is sent.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A process that stops waits no longer than this for a connection.
+const GONE: Duration = Duration::from_secs(2);
+
+/// How often to look whether the connection is up.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// How to reach the bus, and how to set it up.
 #[derive(Debug, Clone)]
 pub struct BusConfig {
@@ -255,10 +264,23 @@ impl Bus {
         self.inner.client.connection_state() == async_nats::connection::State::Connected
     }
 
-    /// Sends what is still buffered.
+    /// Returns when the connection has been down for so long that who is told to stop need not wait for it.
+    pub async fn gone(&self) {
+        let mut connected = Instant::now();
+        while connected.elapsed() < GONE {
+            tokio::time::sleep(LOOK).await;
+            if self.is_connected() {
+                connected = Instant::now();
+            }
+        }
+    }
+
+    /// Sends what is still buffered, if there is a connection.
     pub async fn flush(&self) {
-        if let Err(error) = self.inner.client.flush().await {
-            tracing::debug!(%error, "flush failed");
+        match tokio::time::timeout(FLUSH_TIMEOUT, self.inner.client.flush()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "flush failed"),
+            Err(_) => tracing::debug!("not flushed in time"),
         }
     }
 

@@ -107,13 +107,20 @@ async fn lead(
         () = stop.cancelled() => {
             let seconds = config.server.shutdown_timeout_seconds;
             tracing::info!(seconds, "stopping: finishing what is in hand");
-            tokio::time::timeout(Duration::from_secs(seconds), working)
-                .await
-                .with_context(|| {
-                    let connected = if bus.is_connected() { "" } else { "; NATS is away" };
-                    format!("not done within shutdown_timeout_seconds = {seconds}{connected}; nothing is lost")
-                })?
-                .context("the coordinator's loop failed")?;
+            let unfinished = tokio::select! {
+                ended = &mut working => {
+                    ended.context("the coordinator's loop failed")?;
+                    None
+                }
+                () = tokio::time::sleep(Duration::from_secs(seconds)) => {
+                    Some(format!("not done within shutdown_timeout_seconds = {seconds}"))
+                }
+                () = bus.gone() => Some("NATS is away".to_owned()),
+            };
+            if let Some(why) = unfinished {
+                working.abort();
+                tracing::warn!("{why}: stopping all the same. Nothing is lost, what was in hand comes again");
+            }
         }
         () = lease.lost() => {
             tracing::warn!("this coordinator leads no more: it forgets its jobs and stands by");

@@ -1,6 +1,7 @@
 //! From settings to a running worker, and its orderly end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,7 @@ use crate::pull::{Pulling, Pulls};
 use crate::worker::{Event, Events, Worker};
 
 /// How long a stopping worker tries to remove its presence.
-const LEAVE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the worker did not start.
 #[derive(Debug, thiserror::Error)]
@@ -81,20 +82,20 @@ pub async fn run(config: Config, backend: Arc<dyn Backend>, drain: CancellationT
     let worker = config.worker_id();
     let bus = config.bus(&format!("zisk-worker {worker}"))?;
     let store = config.bus.store()?;
-    let (started, able) = loop {
-        match start(&config, &bus, &store, worker, &backend).await {
-            Ok(started) => break started,
-            Err(error) if error.is_transient() => {
-                warn!("{error}; trying again in {} s", config.connection.reconnect_interval_seconds);
+    let starting = async {
+        loop {
+            match start(&config, &bus, &store, worker, &backend).await {
+                Ok(started) => return Ok(started),
+                Err(error) if error.is_transient() => {
+                    warn!("{error}; trying again in {} s", config.connection.reconnect_interval_seconds);
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
-        }
-        let pause = std::time::Duration::from_secs(config.connection.reconnect_interval_seconds);
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = drain.cancelled() => return Ok(()),
+            tokio::time::sleep(Duration::from_secs(config.connection.reconnect_interval_seconds)).await;
         }
     };
+    let Some(started) = drain.run_until_cancelled(starting).await else { return Ok(()) };
+    let (started, able) = started?;
     let capacity = config.worker.compute_capacity.compute_units;
     match &able {
         Ok(_) => info!("registered as worker {worker} (capacity {capacity})"),
@@ -103,7 +104,7 @@ pub async fn run(config: Config, backend: Arc<dyn Backend>, drain: CancellationT
     let able = tokio::select! {
         able = until_able(able, &started, &store, worker, &backend) => able,
         () = drain.cancelled() => {
-            leave(started.presence).await;
+            leave(&started.bus, started.presence).await;
             return Ok(());
         }
     };
@@ -194,9 +195,13 @@ async fn work(
     let prover = backend.version();
     let health = Health::new(able.mark);
     let mut unfit = health.follow();
-    let patience = std::time::Duration::from_secs(config.connection.store_full_wait_seconds);
+    let patience = Duration::from_secs(config.connection.store_full_wait_seconds);
     let objects = able.objects.with_patience(patience);
-    let context = Context::open(worker, bus.clone(), keep_alive.clone(), objects, backend, programs, health).await?;
+    let opening = Context::open(worker, bus.clone(), keep_alive.clone(), objects, backend, programs, health);
+    let Some(context) = drain.run_until_cancelled(opening).await.transpose()? else {
+        leave(&bus, presence).await;
+        return Ok(());
+    };
     let (events, received) = Events::channel();
     let (wanted, pulls) = watch::channel(Pulls::default());
     let (load, mut shown) = watch::channel(Load::default());
@@ -254,16 +259,19 @@ async fn work(
     let worker = Worker::new(context, limits, events, wanted, load);
     tokio::join!(worker.run(received, drain.clone(), config.shutdown_timeout()), show);
     stop.cancel();
-    leave(presence).await;
+    leave(&bus, presence).await;
     bus.flush().await;
     info!("stopped");
     Ok(())
 }
 
-async fn leave(presence: Presence) {
-    if tokio::time::timeout(LEAVE_TIMEOUT, presence.leave()).await.is_err() {
-        warn!("presence not removed; it expires");
+async fn leave(bus: &Bus, presence: Presence) {
+    tokio::select! {
+        () = presence.leave() => return,
+        () = tokio::time::sleep(LEAVE_TIMEOUT) => {}
+        () = bus.gone() => {}
     }
+    warn!("presence not removed; it expires");
 }
 
 /// Where this worker runs: its pinned name, or the machine's.

@@ -22,23 +22,23 @@ const ACTIVE_STATES: [JobState; 5] =
 pub(super) async fn follow_queues(bus: Bus, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        for &kind in ConsumerKind::ALL {
-            match bus.queue_depth(kind).await {
-                Ok(depth) => {
-                    let stream = bus.prefix().stream(kind.stream());
-                    // Doubles hold counts exactly up to 2^53.
-                    let messages = (depth.pending + depth.in_flight) as f64;
-                    gauge!(QUEUE_DEPTH, "stream" => stream, "consumer" => kind.durable_name()).set(messages);
+    let follow = async {
+        loop {
+            ticks.tick().await;
+            for &kind in ConsumerKind::ALL {
+                match bus.queue_depth(kind).await {
+                    Ok(depth) => {
+                        let stream = bus.prefix().stream(kind.stream());
+                        // Doubles hold counts exactly up to 2^53.
+                        let messages = (depth.pending + depth.in_flight) as f64;
+                        gauge!(QUEUE_DEPTH, "stream" => stream, "consumer" => kind.durable_name()).set(messages);
+                    }
+                    Err(error) => tracing::debug!(%error, "queue depth not read"),
                 }
-                Err(error) => tracing::debug!(%error, "queue depth not read"),
             }
         }
-    }
+    };
+    stop.run_until_cancelled(follow).await;
 }
 
 /// Shows how many jobs are in which state.

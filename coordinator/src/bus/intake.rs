@@ -24,17 +24,11 @@ pub(super) async fn pull(
     stop: CancellationToken,
 ) {
     let mut puller = bus.puller(kind);
-    // Room first: what is pulled is handed over at once.
-    while let Ok(room) = sender.reserve().await {
-        let deliveries = tokio::select! {
-            () = stop.cancelled() => break,
-            deliveries = puller.fetch(batch, WAIT) => deliveries,
-        };
+    // Room first: what is pulled is handed over at once. Nobody makes room any more once the coordinator stops.
+    while let Some(Ok(room)) = stop.run_until_cancelled(sender.reserve()).await {
+        let Some(deliveries) = stop.run_until_cancelled(puller.fetch(batch, WAIT)).await else { break };
         if !deliveries.is_empty() {
             room.send(deliveries);
-        }
-        if stop.is_cancelled() {
-            break;
         }
     }
     puller.release().await;

@@ -28,6 +28,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use metrics::counter;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -222,12 +223,10 @@ impl Coordinator {
             let _ = puller.await;
         }
         // Pulled but not begun: another coordinator, or the next run, need not wait for it.
-        for delivery in
-            std::iter::from_fn(|| reports.try_recv().ok()).chain(std::iter::from_fn(|| requests.try_recv().ok())).flatten()
-        {
-            if let Err(error) = delivery.nak(None).await {
-                tracing::debug!(%error, "not given back; it comes again");
-            }
+        let pulled = std::iter::from_fn(|| reports.try_recv().ok()).chain(std::iter::from_fn(|| requests.try_recv().ok()));
+        let given_back = join_all(pulled.flatten().map(|delivery| async move { delivery.nak(None).await })).await;
+        for error in given_back.into_iter().filter_map(Result::err) {
+            tracing::debug!(%error, "not given back; it comes again");
         }
         for task in side_tasks {
             let _ = task.await; // as above

@@ -21,20 +21,20 @@ pub async fn follow(bus: Bus, prover: &'static str, units: watch::Sender<u32>, s
     let mut known = HashMap::new();
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        let entries = async { bus.workers().await?.entries().await };
-        match entries.await {
-            Ok(entries) => {
-                let present = entries.into_iter().map(|(_, entry)| (entry.value.worker, entry.value));
-                units.send_replace(compare(&mut known, present.collect(), prover));
+    let follow = async {
+        loop {
+            ticks.tick().await;
+            let entries = async { bus.workers().await?.entries().await };
+            match entries.await {
+                Ok(entries) => {
+                    let present = entries.into_iter().map(|(_, entry)| (entry.value.worker, entry.value));
+                    units.send_replace(compare(&mut known, present.collect(), prover));
+                }
+                Err(error) => tracing::debug!(%error, "workers not read"),
             }
-            Err(error) => tracing::debug!(%error, "workers not read"),
         }
-    }
+    };
+    stop.run_until_cancelled(follow).await;
 }
 
 /// Whether contributions of this worker are ours to judge.

@@ -6,6 +6,7 @@ mod segments;
 mod take;
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -156,6 +157,8 @@ impl Worker {
         let mut look_for_ended = tokio::time::interval(ENDED_INTERVAL);
         look_for_ended.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut health = self.context.health.follow();
+        let bus = self.context.bus.clone();
+        let mut gone = pin!(bus.gone());
         let mut deadline = None;
         self.publish_state();
         while !(self.draining && self.is_done()) {
@@ -178,6 +181,10 @@ impl Worker {
                 }
                 () = tokio::time::sleep_until(at), if deadline.is_some() => {
                     warn!(running = self.schedule.running(), "shutdown time is over: giving the rest back");
+                    break;
+                }
+                () = &mut gone, if self.draining => {
+                    warn!("NATS is away: stopping at once, what was begun goes to another worker");
                     break;
                 }
             }
@@ -297,9 +304,12 @@ impl Worker {
             self.context.end_all().await;
             self.settling.wait().await;
         };
-        if tokio::time::timeout(LEAVE_TIMEOUT, settled).await.is_err() {
-            debug!("some work could not be given back in time: it will be redelivered");
+        tokio::select! {
+            () = settled => return,
+            () = tokio::time::sleep(LEAVE_TIMEOUT) => {}
+            () = self.context.bus.gone() => {}
         }
+        debug!("some work could not be given back in time: it will be redelivered");
     }
 
     /// The job's age and the token that ends its work here.
