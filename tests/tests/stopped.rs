@@ -51,7 +51,7 @@ async fn what_waits_for_nats_stops_too() -> Result<()> {
     let mut story = Story::start(0).await?;
     story.fleet.nats.servers[0].kill();
     let url = story.fleet.nats.url();
-    let mut waiting = vec![story.fleet.launch_coordinator()?, story.fleet.launch_worker(&url, false)?.process];
+    let mut waiting = vec![story.fleet.launch_coordinator(&url)?, story.fleet.launch_worker(&url, false)?.process];
     for process in &mut waiting {
         process.wait_for_log("trying again", SHUTDOWN)?;
     }
