@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::{self};
 use futures::StreamExt;
+use tokio::time::Instant;
 
 use crate::bus::{Bus, BusError, chain};
 use crate::ids::JobId;
@@ -14,6 +15,9 @@ use crate::subjects::{StreamKind, Subject};
 
 /// Pause before a broken subscription is made anew.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How often to look whether the stream is still the one that is followed. One that was deleted and made again counts from 1, and
+/// the client library goes on from where it was: it would wait for a message that comes much later, without a word.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// What all workers of a job must hear.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +28,8 @@ pub enum Broadcast {
     Cancel(Cancel),
 }
 
-/// A stream's messages in order, each once; made anew after every failure from where it stopped.
+/// A stream's messages in order, each once; made anew after every failure from where it stopped, and from the start when the
+/// stream is another one.
 struct Follower {
     bus: Bus,
     stream: StreamKind,
@@ -32,16 +37,22 @@ struct Follower {
     start: DeliverPolicy,
     messages: Option<pull::Ordered>,
     last: u64,
+    /// When the stream was made, by the server's account; none before it was first seen.
+    made: Option<String>,
+    looked: Instant,
 }
 
 impl Follower {
-    const fn new(bus: Bus, stream: StreamKind, filter: String, start: DeliverPolicy) -> Self {
-        Self { bus, stream, filter, start, messages: None, last: 0 }
+    fn new(bus: Bus, stream: StreamKind, filter: String, start: DeliverPolicy) -> Self {
+        Self { bus, stream, filter, start, messages: None, last: 0, made: None, looked: Instant::now() }
     }
 
     /// The next message. Cancel-safe.
     async fn next(&mut self) -> jetstream::Message {
         loop {
+            if self.messages.is_none() || self.looked.elapsed() >= LOOK {
+                self.look().await;
+            }
             if self.messages.is_none() {
                 match self.opening().await {
                     Ok(messages) => self.messages = Some(messages),
@@ -55,7 +66,10 @@ impl Follower {
             let Some(messages) = &mut self.messages else {
                 continue;
             };
-            match messages.next().await {
+            let Ok(message) = tokio::time::timeout_at(self.looked + LOOK, messages.next()).await else {
+                continue;
+            };
+            match message {
                 Some(Ok(message)) => {
                     let sequence = message.info().map_or(0, |info| info.stream_sequence);
                     if sequence > self.last {
@@ -74,6 +88,29 @@ impl Follower {
                 }
             }
         }
+    }
+
+    /// Starts over where the stream is not the one that was followed.
+    async fn look(&mut self) {
+        let made = self.made().await;
+        self.looked = Instant::now();
+        // While it is away, or the server is, there is nothing to tell.
+        let Some(made) = made else { return };
+        if self.made.as_ref().is_some_and(|known| *known != made) {
+            tracing::info!(
+                stream = self.bus.prefix().stream(self.stream),
+                "the stream is another one: following it from its start"
+            );
+            self.messages = None;
+            self.last = 0;
+        }
+        self.made = Some(made);
+    }
+
+    /// Borrows nothing while it waits, as [`Follower::opening`].
+    fn made(&self) -> impl Future<Output = Option<String>> + Send + use<> {
+        let (bus, name) = (self.bus.clone(), self.bus.prefix().stream(self.stream));
+        async move { Some(bus.jetstream().get_stream(name).await.ok()?.cached_info().created.to_string()) }
     }
 
     /// Makes the subscription. Borrows nothing while it waits: a subscription is not `Sync`, and a future that held it by

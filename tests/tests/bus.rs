@@ -517,6 +517,31 @@ async fn who_comes_late_hears_what_was_said() {
     assert_eq!(bus.purge(StreamKind::Events, &bus.prefix().events_of(job)).await.unwrap(), 3);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_broadcast_after_the_stream_was_made_again_is_heard() {
+    let server = NatsServer::start().unwrap();
+    let bus = connect(&server).await;
+    let mut broadcasts = bus.broadcasts();
+    for _ in 0..3 {
+        let challenge = challenge(JobId::random());
+        bus.broadcast_challenge(&challenge).await.unwrap();
+        assert_eq!(broadcasts.next().await, Broadcast::Challenge(challenge));
+    }
+    // One that follows all the time, and one that comes to it only after the stream was made again.
+    let mut later = bus.broadcasts();
+    for _ in 0..3 {
+        later.next().await;
+    }
+    let following = tokio::spawn(async move { broadcasts.next().await });
+    bus.jetstream().delete_stream(bus.prefix().stream(StreamKind::Broadcast)).await.unwrap();
+    bus.prepare_missing_stream(StreamKind::Broadcast).await.unwrap();
+    let challenge = challenge(JobId::random());
+    bus.broadcast_challenge(&challenge).await.unwrap();
+    let heard =
+        [tokio::time::timeout(LONG, following).await.unwrap().unwrap(), tokio::time::timeout(LONG, later.next()).await.unwrap()];
+    assert_eq!(heard, [Broadcast::Challenge(challenge.clone()), Broadcast::Challenge(challenge)]);
+}
+
 #[tokio::test]
 async fn a_bus_that_will_not_do_is_refused_by_name() {
     let quick = |url: String| BusConfig { url, connect_wait: Duration::from_millis(500), ..BusConfig::default() };

@@ -123,7 +123,8 @@ impl Cluster {
     /// Where the coordinator that leads runs, if that is known now.
     pub async fn leader(&self) -> Option<usize> {
         let id = self.fleet.bus.leader().await.ok()??;
-        let line = format!("coordinator {id} leads");
+        // Those that stand by say it, too, at the end of another sentence.
+        let line = format!("\"coordinator {id} leads\"");
         let said = |place: &Place| place.process().is_some_and(|process| process.log().contains(&line));
         self.places.iter().position(|place| place.worker.is_none() && said(place))
     }
