@@ -4,6 +4,7 @@
 //! their end is printed.
 #![forbid(unsafe_code)]
 
+pub mod busy;
 pub mod chance;
 pub mod cli;
 pub mod fake;

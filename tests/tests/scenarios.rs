@@ -12,9 +12,10 @@ use tokio::time::{Instant, sleep};
 use zisk_common::ids::JobId;
 use zisk_common::messages::{FailureKind, JobState};
 use zisk_common::subjects::{BucketKind, ConsumerKind, EventKind, StreamKind};
-use zisk_tests::Link;
 use zisk_tests::oracles;
+use zisk_tests::scrape;
 use zisk_tests::story::{GRACE, JOB, Story};
+use zisk_tests::{Link, Process};
 
 fn slow_ones_too() -> bool {
     std::env::var_os("ZISK_SCENARIOS_ALL").is_some()
@@ -71,6 +72,29 @@ async fn two_coordinators_have_everything_done_once() -> Result<()> {
     ensure!(killed.elapsed() < Duration::from_secs(20), "{:?}", killed.elapsed());
     story.is_clean(&[&record]).await?;
     story.work()?.check_done_once()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_leads_no_more_shows_nothing() -> Result<()> {
+    let mut story = Story::start(1).await?;
+    story.fleet.start_coordinator()?;
+    let (first, second) = story.fleet.coordinators.split_at_mut(1);
+    let units = async |coordinator: &Process, expected: f64| -> Result<()> {
+        let deadline = Instant::now() + JOB;
+        while scrape::metric(coordinator, "zisk_compute_units")? != Some(expected) {
+            ensure!(Instant::now() < deadline, "zisk_compute_units is not {expected}");
+            sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    };
+    units(&first[0], 1.0).await?;
+    first[0].freeze();
+    second[0].wait_for_log("it leads", JOB)?;
+    first[0].thaw();
+    first[0].wait_for_log("it stands by", JOB)?;
+    units(&first[0], 0.0).await?;
+    units(&second[0], 1.0).await?;
+    oracles::check_gauges(&[&first[0], &second[0]], GRACE).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,18 +27,21 @@ pub(super) async fn follow_queues(bus: Bus, stop: CancellationToken) {
             ticks.tick().await;
             for &kind in ConsumerKind::ALL {
                 match bus.queue_depth(kind).await {
-                    Ok(depth) => {
-                        let stream = bus.prefix().stream(kind.stream());
-                        // Doubles hold counts exactly up to 2^53.
-                        let messages = (depth.pending + depth.in_flight) as f64;
-                        gauge!(QUEUE_DEPTH, "stream" => stream, "consumer" => kind.durable_name()).set(messages);
-                    }
+                    Ok(depth) => show_depth(&bus, kind, depth.pending + depth.in_flight),
                     Err(error) => tracing::debug!(%error, "queue depth not read"),
                 }
             }
         }
     };
     stop.run_until_cancelled(follow).await;
+    // From now on another's to show.
+    ConsumerKind::ALL.iter().for_each(|&kind| show_depth(&bus, kind, 0));
+}
+
+fn show_depth(bus: &Bus, kind: ConsumerKind, messages: u64) {
+    let stream = bus.prefix().stream(kind.stream());
+    // Doubles hold counts exactly up to 2^53.
+    gauge!(QUEUE_DEPTH, "stream" => stream, "consumer" => kind.durable_name()).set(messages as f64);
 }
 
 /// Shows how many jobs are in which state.

@@ -35,6 +35,17 @@ pub async fn follow(bus: Bus, prover: &'static str, units: watch::Sender<u32>, s
         }
     };
     stop.run_until_cancelled(follow).await;
+    // From now on another's to show.
+    show(&HashMap::new(), 0);
+}
+
+fn show(present: &HashMap<WorkerId, WorkerPresence>, units: u32) {
+    for state in WorkerState::ALL {
+        let count = present.values().filter(|worker| worker.state == *state).count();
+        gauge!(WORKERS, "state" => state.as_str()).set(u32::try_from(count).unwrap_or(u32::MAX));
+    }
+    gauge!(WORKERS_CONNECTED).set(u32::try_from(present.len()).unwrap_or(u32::MAX));
+    gauge!(COMPUTE_UNITS).set(units);
 }
 
 /// Whether contributions of this worker are ours to judge.
@@ -79,12 +90,7 @@ fn compare(known: &mut HashMap<WorkerId, WorkerPresence>, present: HashMap<Worke
     }
     let able = present.values().filter(|worker| fits(worker, prover) && worker.state != WorkerState::Failed);
     let units: u32 = able.map(|worker| worker.capacity).sum();
-    for state in WorkerState::ALL {
-        let count = present.values().filter(|worker| worker.state == *state).count();
-        gauge!(WORKERS, "state" => state.as_str()).set(u32::try_from(count).unwrap_or(u32::MAX));
-    }
-    gauge!(WORKERS_CONNECTED).set(u32::try_from(present.len()).unwrap_or(u32::MAX));
-    gauge!(COMPUTE_UNITS).set(units);
+    show(&present, units);
     *known = present;
     units
 }

@@ -16,6 +16,7 @@ use zisk_common::messages::{
 };
 use zisk_common::subjects::{BucketKind, ConsumerKind, StreamKind};
 use zisk_tests::Link;
+use zisk_tests::busy::BusyCores;
 use zisk_tests::guests::{RunEnd, Workload};
 
 use crate::cluster::Cluster;
@@ -60,6 +61,7 @@ enum Undo {
     Start(usize),
     ThawServer(usize),
     StartServer(usize),
+    Rest(BusyCores),
 }
 
 type Captured = Arc<Mutex<VecDeque<(String, Bytes)>>>;
@@ -116,7 +118,7 @@ impl Injector {
                 Hit::Job(job)
             }),
             Fault::BusyCores => {
-                keep_cores_busy(step.lasts);
+                self.later(step, Undo::Rest(BusyCores::start(2)));
                 Some(Hit::All)
             }
             _ => timeout(ANSWER, self.on_the_bus(step, cluster, flow)).await.ok().and_then(Result::ok).flatten(),
@@ -134,16 +136,18 @@ impl Injector {
             std::mem::take(&mut self.undo).into_iter().partition(|(at, _)| everything || *at <= now);
         self.undo = waiting;
         for (_, undo) in due {
-            match undo {
-                Undo::ThawServer(server) => cluster.fleet.nats.servers[server].thaw(),
-                Undo::StartServer(server) => cluster.fleet.nats.servers[server].restart()?,
-                Undo::Start(place) => cluster.start_at(place)?,
-                Undo::Clear(place) => cluster.places[place].set_network(Link::Clear),
-                Undo::Thaw(place) => cluster.places[place].process().into_iter().for_each(|process| process.thaw()),
+            match &undo {
+                &Undo::ThawServer(server) => cluster.fleet.nats.servers[server].thaw(),
+                &Undo::StartServer(server) => cluster.fleet.nats.servers[server].restart()?,
+                &Undo::Start(place) => cluster.start_at(place)?,
+                &Undo::Clear(place) => cluster.places[place].set_network(Link::Clear),
+                &Undo::Thaw(place) => cluster.places[place].process().into_iter().for_each(|process| process.thaw()),
+                Undo::Rest(_) => {}
             }
             match undo {
                 Undo::ThawServer(server) | Undo::StartServer(server) => cluster.servers_hit[server] = false,
                 Undo::Start(place) | Undo::Clear(place) | Undo::Thaw(place) => cluster.places[place].hit = false,
+                Undo::Rest(busy) => drop(busy),
             }
         }
         Ok(())
@@ -377,17 +381,4 @@ fn files_below(directory: &Path) -> Vec<PathBuf> {
     files.retain(|file| !file.to_string_lossy().contains('#'));
     files.sort();
     files
-}
-
-/// Twice as many threads as there are cores, which do nothing else.
-fn keep_cores_busy(length: Duration) {
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    let end = std::time::Instant::now() + length;
-    for _ in 0..cores * 2 {
-        std::thread::spawn(move || {
-            while std::time::Instant::now() < end {
-                std::hint::spin_loop();
-            }
-        });
-    }
 }
