@@ -169,7 +169,9 @@ impl RemoteClient {
                     summary = Some(executed);
                 }
                 EventBody::Contributed { .. } => progress(Progress::done(Phase::Contribute, counts.contributed, total)),
-                EventBody::Proof { .. } => progress(Progress::done(Phase::Prove, counts.proven, total)),
+                EventBody::Proof { .. } | EventBody::Rejected { .. } => {
+                    progress(Progress::done(Phase::Prove, counts.proven, total))
+                }
                 EventBody::Folded { .. } => {
                     let folds = total.map(|segments| segments.saturating_sub(1));
                     progress(Progress::done(Phase::Aggregate, counts.folded, folds));
@@ -182,7 +184,7 @@ impl RemoteClient {
                     waiting = None;
                     progress(Progress::started(Phase::Setup));
                 }
-                EventBody::Challenged {} => {}
+                EventBody::Challenged { .. } | EventBody::Replaced { .. } => {}
                 EventBody::Completed { proof, summary: last, milliseconds } => {
                     let proof = match proof {
                         Some(object) => self.objects.get(object.key).await?.to_vec(),

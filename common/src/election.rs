@@ -56,6 +56,9 @@ impl Post for Leadership {
     }
 }
 
+/// A lease is renewed every third of its time: seldom twice between a read and a write.
+const DEPOSE_ATTEMPTS: u32 = 5;
+
 /// What the key holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Holding<H> {
@@ -145,6 +148,28 @@ impl Bus {
             let epoch = if entry.value.epoch == 0 { entry.revision } else { entry.value.epoch };
             (entry.value.holder, epoch)
         }))
+    }
+
+    /// Takes the job's lease away from the aggregator of this epoch, unless it has another by now.
+    ///
+    /// # Errors
+    /// [`BusError`] when the server does not answer.
+    pub async fn depose(&self, job: JobId, epoch: u64) -> Result<(), BusError> {
+        let bucket: Bucket<Holding<WorkerId>> = self.bucket(BucketKind::Elections).await?;
+        let mut failed = String::new();
+        for _ in 0..DEPOSE_ATTEMPTS {
+            let Some(entry) = bucket.get(job).await.map_err(|error| unconflicted(error, job))? else { return Ok(()) };
+            let held = if entry.value.epoch == 0 { entry.revision } else { entry.value.epoch };
+            if held != epoch {
+                return Ok(());
+            }
+            match bucket.store().delete_expect_revision(job.to_string(), Some(entry.revision)).await {
+                Ok(()) => return Ok(()),
+                // Renewed in between.
+                Err(error) => failed = error.to_string(),
+            }
+        }
+        Err(BusError::transient(format!("taking the lease of {job} away from epoch {epoch}"), failed))
     }
 
     /// Removes the job's key, whoever holds it: the job has ended.

@@ -121,7 +121,10 @@ impl Bus {
     /// # Errors
     /// As [`Bus::publish`].
     pub async fn broadcast_challenge(&self, challenge: &Challenge) -> Result<Stored, BusError> {
-        let id = format!("challenge.{}", challenge.job);
+        let id = match challenge.round {
+            0 => format!("challenge.{}", challenge.job),
+            round => format!("challenge.{}.{round}", challenge.job),
+        };
         self.publish(self.prefix().challenge(challenge.job), &id, encode(challenge)?).await
     }
 

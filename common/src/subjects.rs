@@ -116,6 +116,10 @@ token_enum! {
         Contribution => "contribution",
         /// A segment's proof.
         Proof => "proof",
+        /// A contributed segment is left to an idle worker.
+        GivenBack => "given-back",
+        /// The aggregator rejects a committed segment proof.
+        Rejected => "rejected",
         /// The aggregator folded some more; progress only.
         Folded => "folded",
         /// The final proof.
@@ -142,8 +146,12 @@ token_enum! {
         Contributed => "contributed",
         /// The challenge was broadcast.
         Challenged => "challenged",
+        /// A committed contribution was false: another took its place.
+        Replaced => "replaced",
         /// A segment's proof was committed; carries its node object.
         Proof => "proof",
+        /// A committed segment proof was rejected: the segment is proven again.
+        Rejected => "rejected",
         /// The aggregator folded some more.
         Folded => "folded",
         /// Terminal: the job's result is there.
@@ -351,9 +359,11 @@ impl Prefix {
         format!("{self}.event.{job}.{kind}")
     }
 
-    /// `<prefix>.event.<job>.proof.<n>`: one subject each, so that a listing of subjects says whose proof was told.
-    pub fn proof_event(&self, job: JobId, n: u32) -> String {
-        format!("{}.{n}", self.event(job, EventKind::Proof))
+    /// `<prefix>.event.<job>.proof.<n>`, and with `.<commit>` from the second proof of that segment on: one subject each, so
+    /// that a listing of subjects says which proofs were told.
+    pub fn proof_event(&self, job: JobId, n: u32, commit: u32) -> String {
+        let first = format!("{}.{n}", self.event(job, EventKind::Proof));
+        if commit <= 1 { first } else { format!("{first}.{commit}") }
     }
 
     /// Filter for all events of a job.
@@ -469,7 +479,7 @@ pub enum Subject {
     Challenge(JobId),
     /// `cancel.<job>`
     Cancel(JobId),
-    /// `event.<job>.<kind>`, of proofs `event.<job>.proof.<n>`
+    /// `event.<job>.<kind>`, of proofs `event.<job>.proof.<n>` and `event.<job>.proof.<n>.<commit>`
     Event { job: JobId, kind: EventKind },
     /// `dead.<job>.<phase>.<n>`
     Dead { job: JobId, phase: Phase, n: u32 },
@@ -496,6 +506,11 @@ impl Subject {
                 number(n)?;
                 Self::Event { job: job(id)?, kind: EventKind::Proof }
             }
+            ["event", id, "proof", n, commit] => {
+                number(n)?;
+                number(commit)?;
+                Self::Event { job: job(id)?, kind: EventKind::Proof }
+            }
             ["dead", "unreadable", stream, sequence] => Self::DeadUnreadable {
                 stream: stream.parse()?,
                 sequence: sequence.parse().map_err(|_| format!("{sequence:?} is not a sequence"))?,
@@ -503,7 +518,8 @@ impl Subject {
             ["dead", id, phase, n] => Self::Dead { job: job(id)?, phase: phase.parse()?, n: number(n)? },
             _ => {
                 return Err("expected request.<kind>, assign.<kind>.<job>.<n>, report.<job>.<phase>.<n>, \
-                            challenge.<job>, cancel.<job>, event.<job>.<kind>, event.<job>.proof.<n>, dead.<job>.<phase>.<n> or \
+                            challenge.<job>, cancel.<job>, event.<job>.<kind>, event.<job>.proof.<n>[.<commit>], \
+                            dead.<job>.<phase>.<n> or \
                             dead.unreadable.<stream>.<sequence>"
                     .to_owned());
             }
@@ -527,7 +543,8 @@ mod tests {
             (prefix.challenge(job), Subject::Challenge(job)),
             (prefix.cancel(job), Subject::Cancel(job)),
             (prefix.event(job, EventKind::Completed), Subject::Event { job, kind: EventKind::Completed }),
-            (prefix.proof_event(job, n), Subject::Event { job, kind: EventKind::Proof }),
+            (prefix.proof_event(job, n, 1), Subject::Event { job, kind: EventKind::Proof }),
+            (prefix.proof_event(job, n, 2), Subject::Event { job, kind: EventKind::Proof }),
             (prefix.dead(job, phase, n), Subject::Dead { job, phase, n }),
             (
                 prefix.dead_unreadable(StreamKind::Requests, 9),

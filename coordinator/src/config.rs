@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use serde::Deserialize;
 use zisk_common::config::{BusArgs, ConfigError, LogArgs, Secret, set_from_environment};
+use zisk_common::messages::DEFAULT_ATTEMPTS;
 use zisk_common::messages::MAX_RETENTION_SECONDS;
 
 use crate::bus::{self, Retention, Room};
@@ -162,12 +163,14 @@ pub struct Jobs {
     pub max_steps: u64,
     /// Seconds after which a job fails.
     pub timeout_seconds: u64,
+    /// Failed attempts of one unit of work (a plan, a segment, an aggregation) after which a job fails; 1 to 100.
+    pub max_attempts: u32,
 }
 
 impl Default for Jobs {
     fn default() -> Self {
         // The largest job of 2^18 steps a segment has 2^16 segments.
-        Self { log_segment_steps: 18, max_steps: 1 << 34, timeout_seconds: 3600 }
+        Self { log_segment_steps: 18, max_steps: 1 << 34, timeout_seconds: 3600, max_attempts: DEFAULT_ATTEMPTS }
     }
 }
 
@@ -301,6 +304,7 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         in_range("[server] leader_lease_seconds", self.server.leader_lease_seconds, 1..=60, "1 to 60")?;
         self.storage.check()?;
+        in_range("[jobs] max_attempts", self.jobs.max_attempts.into(), 1..=100, "1 to 100")?;
         in_range("[dead] max_age_days", self.dead.max_age_days, 1..=3650, "1 to 3650")?;
         in_range("[dead] max_entries", self.dead.max_entries, 10..=100_000, "10 to 100000")?;
         in_range("[queue] running_jobs", self.queue.running_jobs.into(), 0..=10_000, "0 (by compute units) to 10000")?;
@@ -343,6 +347,7 @@ impl Config {
             max_steps: self.jobs.max_steps,
             timeout_seconds: self.jobs.timeout_seconds,
             proof_retention_seconds: self.storage.proof_retention_seconds,
+            max_attempts: self.jobs.max_attempts,
         }
     }
 }
@@ -401,6 +406,8 @@ mod tests {
         assert!(error.contains("[storage] proof_retention_seconds is 315360001: expected 0 (for ever)"), "{error}");
         let error = load("", &[("ZISK_COORDINATOR_STORAGE_GRACE_SECONDS", "0")], &[]).unwrap_err();
         assert!(error.contains("[storage] grace_seconds is 0: expected 1 to 604800"), "{error}");
+        let error = load("", &[("ZISK_COORDINATOR_JOBS_MAX_ATTEMPTS", "0")], &[]).unwrap_err();
+        assert!(error.contains("[jobs] max_attempts is 0: expected 1 to 100"), "{error}");
         let error = load("[queue]\nmax_jobs = 10001", &[], &[]).unwrap_err();
         assert!(error.contains("[queue] max_jobs is 10001: expected 1 to 10000"), "{error}");
     }

@@ -26,10 +26,11 @@ pub const WORKERS: &str = "zisk_workers";
 pub const COMPUTE_UNITS: &str = "zisk_compute_units";
 /// Messages a consumer has not finished: pending and unacknowledged. Labels `stream` and `consumer`.
 pub const QUEUE_DEPTH: &str = "zisk_queue_depth";
-/// Reports dropped because their result was committed already. Label `phase`.
-pub const DUPLICATES: &str = "zisk_reports_duplicate_total";
-/// Reports refused: stale, out of order, malformed or for an unknown job. Label `phase`.
-pub const REPORTS_REFUSED: &str = "zisk_reports_refused_total";
+/// Reports that changed nothing. Labels `phase` and `reason`: `duplicate`, `stale`, `early`, `ended`, `invalid`,
+/// `unknown_job`, `unreadable`.
+pub const REPORTS_DROPPED: &str = "zisk_reports_dropped_total";
+/// Contributions and proofs that were computed and are not the ones that count.
+pub const WORK_REPEATED: &str = "zisk_work_repeated_total";
 /// Contributions that differ from the one already committed for the same segment.
 pub const INCIDENTS: &str = "zisk_contribution_incidents_total";
 /// Assignments published again after a failed attempt. Label `phase`.
@@ -67,8 +68,8 @@ pub fn describe() {
     describe_gauge!(WORKERS, Unit::Count, "Workers whose presence is current, by state");
     describe_gauge!(COMPUTE_UNITS, Unit::Count, "Compute units of the present workers that get work");
     describe_gauge!(QUEUE_DEPTH, Unit::Count, "Messages a consumer has not finished, by stream and consumer");
-    describe_counter!(DUPLICATES, Unit::Count, "Reports whose result was committed already, by phase");
-    describe_counter!(REPORTS_REFUSED, Unit::Count, "Reports that were stale, out of order or malformed, by phase");
+    describe_counter!(REPORTS_DROPPED, Unit::Count, "Reports that changed nothing, by phase and reason");
+    describe_counter!(WORK_REPEATED, Unit::Count, "Contributions and proofs computed again because of faults");
     describe_counter!(INCIDENTS, Unit::Count, "Contributions that differ from the committed one");
     describe_counter!(RETRIES, Unit::Count, "Assignments published again after a failed attempt, by phase");
     describe_counter!(

@@ -111,24 +111,30 @@ pub fn check_events(record: &JobRecord, events: &[Event]) -> Result<()> {
     ensure!(events.last().is_some_and(|last| last.kind().is_terminal()), "an event after the end: {:?}", events.last());
     // Events may come twice, after a coordinator's death; they must then say the same.
     let mut contributors: BTreeMap<u32, WorkerId> = BTreeMap::new();
-    let mut nodes: BTreeMap<u32, (WorkerId, ObjectRef)> = BTreeMap::new();
+    let mut nodes: BTreeMap<(u32, u32), (WorkerId, ObjectRef)> = BTreeMap::new();
+    let mut rejected = false;
     for event in events {
-        match event.body {
+        match event.body.clone() {
             EventBody::Contributed { n, worker } => {
                 let first = *contributors.entry(n).or_insert(worker);
                 ensure!(first == worker, "two contributions of segment {n} committed: of {first} and of {worker}");
             }
-            EventBody::Proof { n, worker, node } => {
-                let first = *nodes.entry(n).or_insert((worker, node));
+            // One that was rejected makes room for another.
+            EventBody::Proof { n, worker, node, commit } => {
+                let first = *nodes.entry((n, commit)).or_insert((worker, node));
                 ensure!(first == (worker, node), "two proofs of segment {n} committed: {first:?} and {:?}", (worker, node));
             }
+            EventBody::Rejected { .. } => rejected = true,
             _ => {}
         }
     }
     if record.state == JobState::Completed {
         let segments = record.progress.segments.unwrap_or(0);
-        ensure!(record.progress.proven == segments && record.progress.contributed == segments, "{:?}", record.progress);
-        ensure!(nodes.len() <= segments as usize, "{} proofs of {segments} segments", nodes.len());
+        ensure!(record.progress.contributed == segments, "{:?}", record.progress);
+        // An aggregator that had taken a proof does not wait for it when another rejects it.
+        ensure!(record.progress.proven == segments || rejected, "{:?}", record.progress);
+        let proofs = nodes.keys().filter(|(_, commit)| *commit <= 1).count();
+        ensure!(proofs <= segments as usize, "{proofs} proofs of {segments} segments");
     }
     Ok(())
 }

@@ -49,7 +49,7 @@ fn request() -> JobRequest {
 }
 
 fn challenge(job: JobId) -> Challenge {
-    Challenge { v: Version::default(), job, challenge: ByteBuf::from(vec![7; 32]), segments: 3 }
+    Challenge { v: Version::default(), job, challenge: ByteBuf::from(vec![7; 32]), segments: 3, round: 0 }
 }
 
 fn event(job: JobId, body: EventBody) -> Event {

@@ -62,6 +62,9 @@ async fn two_coordinators_have_everything_done_once() -> Result<()> {
     }
     story.is_clean(&records.iter().collect::<Vec<_>>()).await?;
     story.work()?.check_done_once()?;
+    for record in &records {
+        ensure!(record.progress.repeated == 0, "{:?}", record.progress);
+    }
 
     // The one that leads dies: the other goes on with what it had begun.
     let job = story.submit(&workload).await?;
@@ -124,6 +127,28 @@ async fn a_worker_cut_off_is_replaced_and_comes_back() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn work_that_is_lost_and_done_again_is_counted_and_shown() -> Result<()> {
+    let mut story = Story::start(1).await?;
+    let workload = story.reference.hashes(6)?;
+    let job = story.submit(&workload).await?;
+    story.wait_for(job, EventKind::Contributed).await?;
+    let lost = story.fleet.workers[0].id;
+    story.fleet.workers[0].process.kill();
+    story.fleet.start_worker()?;
+    let record = story.ends_well(job, &workload).await?;
+    ensure!(record.progress.repeated > 0, "{:?}; lost: {lost}", record.progress);
+    let end = oracles::events(&story.fleet.bus, Some(job)).await?.pop().context("no event")?;
+    ensure!(end.kind().is_terminal() && end.progress.repeated == record.progress.repeated, "{end:?}");
+    let shown = zisk_tests::cli::zisk(&story.fleet, &["status", &job.to_string()]).await?;
+    ensure!(shown.stdout.contains(&format!("repeated     {} ", record.progress.repeated)), "{shown:?}");
+    story.is_clean(&[&record]).await?;
+    // Of the next job nothing is lost.
+    let record = story.ends_well(story.submit(&workload).await?, &workload).await?;
+    ensure!(record.progress.repeated == 0, "{:?}", record.progress);
+    story.is_clean(&[&record]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slow_link_costs_time_only() -> Result<()> {
     let mut story = Story::start(0).await?;
     story.fleet.start_worker_by_proxy()?;
@@ -165,6 +190,8 @@ async fn reports_that_come_twice_or_out_of_order_or_late_change_nothing() -> Res
     let record = story.ends_well(job, &workload).await?;
     repeating.abort();
     story.work()?.check_done_once()?;
+    // Told again is not done again.
+    ensure!(record.progress.repeated == 0 && record.dropped.duplicate > 0, "{:?} {:?}", record.progress, record.dropped);
     story.is_clean(&[]).await?;
     // And after the end.
     let late = seen.lock().unwrap().clone();

@@ -1,6 +1,6 @@
 //! The aggregator of one job: folds segment proofs as they land, renews its lease, makes the final proof.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,20 +10,20 @@ use metrics::counter;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use zisk_common::election::Lease;
-use zisk_common::ids::{JobId, ProgramId};
-use zisk_common::messages::{Event, EventBody, Final, Folded, JobRecord, ObjectRef, ObjectScope, ProgramKeys, Report, Version};
+use zisk_common::ids::{Digest, JobId, ProgramId};
+use zisk_common::messages::{Event, EventBody, Final, Folded, JobRecord, ObjectScope, ProgramKeys, Rejected, Report, Version};
 use zisk_common::subjects::Phase;
-use zisk_protocol::PublicValues;
+use zisk_protocol::{GlobalChallenge, PublicValues};
 
 use crate::compute;
 use crate::context::Context;
+use crate::leaf::{self, Checked, Leaf};
 use crate::metric_definitions::FOLDS;
 use crate::problem::Problem;
 use crate::programs::{Program, milliseconds_since};
-use crate::remake;
 use crate::tree::{FoldTree, Pair, Place};
 
-/// Nodes downloaded at the same time: enough to hide the store's latency, few enough to bound memory.
+/// Nodes downloaded and checked at the same time: enough to hide the store's latency, few enough to bound memory.
 const DOWNLOADS: usize = 4;
 
 /// When a final proof's report is posted again whose job has not ended.
@@ -49,8 +49,12 @@ pub async fn run(context: Context, candidacy: Candidacy, lease: Lease, cancel: C
     let (job, epoch) = (candidacy.job, lease.epoch());
     info!(%job, epoch, "elected aggregator");
     let aggregation = async {
-        let mut aggregator = Aggregator::new(&context, candidacy, epoch, &cancel).await?;
-        aggregator.fold_all().await
+        loop {
+            let mut aggregator = Aggregator::new(&context, candidacy, epoch, &cancel).await?;
+            if aggregator.fold_all().await? == Ended::Job {
+                return Ok(());
+            }
+        }
     };
     let result = tokio::select! {
         result = aggregation => result,
@@ -79,6 +83,15 @@ pub async fn run(context: Context, candidacy: Candidacy, lease: Lease, cancel: C
     lease.resign().await;
 }
 
+/// Why an aggregation has come to an end.
+#[derive(PartialEq, Eq)]
+enum Ended {
+    /// The job has.
+    Job,
+    /// There is a new challenge, under which everything is proven anew.
+    Round,
+}
+
 struct Aggregator<'a> {
     context: &'a Context,
     cancel: &'a CancellationToken,
@@ -87,6 +100,8 @@ struct Aggregator<'a> {
     began: Instant,
     program: Arc<Program>,
     public: PublicValues,
+    /// With its round.
+    challenge: (u32, GlobalChallenge),
     segments: u32,
     folded: u32,
     tree: FoldTree<Vec<u8>>,
@@ -102,38 +117,46 @@ impl<'a> Aggregator<'a> {
         if record.state.is_terminal() {
             return Err(Problem::Unwanted);
         }
-        let (segments, public) = shape(&record)?;
+        let (segments, public, challenge) = shape(&record)?;
         let program = context.programs.get(context, candidacy.program, &candidacy.keys).await?;
         let tree = FoldTree::new(segments);
-        Ok(Self { context, cancel, job, epoch, began, program, public, segments, folded: 0, tree, posted: None })
+        Ok(Self { context, cancel, job, epoch, began, program, public, challenge, segments, folded: 0, tree, posted: None })
     }
 
     /// Follows the job's events from the first, folds nodes as they land, makes the final proof, and waits until the
     /// coordinator has ended the job.
-    async fn fold_all(&mut self) -> Result<(), Problem> {
+    async fn fold_all(&mut self) -> Result<Ended, Problem> {
         let mut events = self.context.bus.events(self.job);
-        // Segments whose node is known but not here yet; the lowest first, for they fold first.
-        let mut known: BTreeMap<u32, ObjectRef> = BTreeMap::new();
+        // Proofs that are known but not here yet; the lowest first, for they fold first.
+        let mut known: BTreeMap<u32, Leaf> = BTreeMap::new();
+        // The newest heard of, by segment. The stream may hold an event twice.
+        let mut heard: HashMap<u32, u32> = HashMap::new();
         let mut downloads = FuturesUnordered::new();
         let mut fold: Option<BoxFuture<'_, Folding>> = None;
         loop {
             while downloads.len() < DOWNLOADS
-                && let Some((n, node)) = known.pop_first()
+                && let Some((_, leaf)) = known.pop_first()
             {
-                downloads.push(download(self.context, self.job, n, node, self.cancel));
+                downloads.push(leaf::check(self.context, self.program.clone(), self.challenge, self.job, leaf, self.cancel));
             }
             if fold.is_none() {
                 fold = self.tree.take_pair().map(|pair| self.fold(pair).boxed());
             }
             tokio::select! {
                 event = events.next() => match event {
-                    Ok(Event { body: EventBody::Proof { n, node, .. }, .. }) => {
-                        // The stream may hold an event twice; the first counts, as it did for the coordinator.
-                        if self.tree.misses(n) && !known.contains_key(&n) {
-                            known.insert(n, node);
+                    Ok(Event { body: EventBody::Proof { n, node, worker, commit }, .. }) => {
+                        let commit = commit.max(1);
+                        let newest = heard.entry(n).or_default();
+                        if commit > *newest && self.tree.misses(n) {
+                            *newest = commit;
+                            known.insert(n, Leaf { n, commit, prover: worker, node });
                         }
                     }
-                    Ok(event) if event.kind().is_terminal() => return Ok(()),
+                    Ok(Event { body: EventBody::Challenged { round }, .. }) if round > self.challenge.0 => {
+                        info!(job = %self.job, epoch = self.epoch, round, "a new challenge: aggregation begins anew");
+                        return Ok(Ended::Round);
+                    }
+                    Ok(event) if event.kind().is_terminal() => return Ok(Ended::Job),
                     Ok(_) => {}
                     Err(error) => warn!(job = %self.job, %error, "event skipped"),
                 },
@@ -144,9 +167,14 @@ impl<'a> Aggregator<'a> {
                     }
                 }
                 Some(downloaded) = downloads.next() => {
-                    let (n, node) = downloaded?;
-                    self.tree.insert(n, node);
-                    self.finish_if_whole().await?;
+                    match downloaded? {
+                        Checked::Good(n, node) => {
+                            self.tree.insert(n, node);
+                            self.finish_if_whole().await?;
+                        }
+                        Checked::Superseded => {}
+                        Checked::Bad(leaf, reason, proves) => self.reject(leaf, reason, proves).await?,
+                    }
                 }
                 Some((place, node)) = OptionFuture::from(fold.as_mut()), if fold.is_some() => {
                     fold = None;
@@ -170,6 +198,15 @@ impl<'a> Aggregator<'a> {
             let fold = move || backend.fold(&program.verifying_key, &left, &right);
             (parent, compute::run("fold", fold).await.map_err(Problem::from))
         }
+    }
+
+    /// Says that a committed proof does not stand; another comes with an event of its own.
+    async fn reject(&self, leaf: Leaf, reason: String, proves: Option<Digest>) -> Result<(), Problem> {
+        let Leaf { n, commit, prover, node } = leaf;
+        warn!(job = %self.job, segment = n, %prover, node = %node.key.digest, reason, "segment proof rejected");
+        let (job, worker, epoch) = (self.job, self.context.worker, self.epoch);
+        let report = Rejected { v: Version::default(), job, n, worker, epoch, commit, node, prover, reason, proves };
+        self.context.report(Report::Rejected(report), self.cancel).await
     }
 
     /// Tells watchers; nothing waits for it and losing one costs nothing.
@@ -207,21 +244,13 @@ impl<'a> Aggregator<'a> {
     }
 }
 
-async fn download(
-    context: &Context,
-    job: JobId,
-    n: u32,
-    node: ObjectRef,
-    cancel: &CancellationToken,
-) -> Result<(u32, Vec<u8>), Problem> {
-    Ok((n, remake::node(context, job, n, node, cancel).await?.to_vec()))
-}
-
-/// What the record says about the job: the number of segments and the public values.
-fn shape(record: &JobRecord) -> Result<(u32, PublicValues), Problem> {
+/// What the record says about the job: the number of segments, the public values, the challenge with its round.
+fn shape(record: &JobRecord) -> Result<(u32, PublicValues, (u32, GlobalChallenge)), Problem> {
     let execution = record.execution.as_ref().ok_or_else(|| Problem::Message("no execution is recorded".to_owned()))?;
     let encoded = record.public_values.as_ref().ok_or_else(|| Problem::Message("no public values are recorded".to_owned()))?;
     let public = rmp_serde::from_slice(encoded)
         .map_err(|error| Problem::Message(format!("the recorded public values do not decode: {error}")))?;
-    Ok((execution.segments, public))
+    let challenge = record.challenge.as_ref().and_then(|challenge| <[u8; 32]>::try_from(challenge.as_slice()).ok());
+    let challenge = challenge.ok_or_else(|| Problem::Message("no challenge of 32 bytes is recorded".to_owned()))?;
+    Ok((execution.segments, public, (record.round, GlobalChallenge(challenge))))
 }

@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 pub mod aggregate;
+mod avoid;
 pub mod compute;
 pub mod config;
 pub mod context;
 pub mod health;
+pub mod leaf;
 pub mod lost;
 pub mod memory;
 pub mod metric_definitions;

@@ -9,12 +9,13 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 use zisk_common::bus::Bus;
-use zisk_common::ids::JobId;
+use zisk_common::ids::{JobId, WorkerId};
 use zisk_common::keep_alive::{Hold, KeepAlive};
 use zisk_common::messages::{Assignment, CodecError, FoldAssignment, PlanAssignment, SegmentAssignment, names_a_version};
 use zisk_common::pull;
 use zisk_common::subjects::{AssignmentKind, ConsumerKind, StreamKind, Subject};
 
+use crate::avoid::{self, FOR_OTHERS};
 use crate::metric_definitions::OTHER_VERSION;
 use crate::worker::{Event, Events};
 
@@ -118,6 +119,8 @@ pub struct Pulling {
     pub bus: Bus,
     /// Keeps them with this worker.
     pub keep_alive: KeepAlive,
+    /// This worker.
+    pub worker: WorkerId,
     /// How many are wanted.
     pub wanted: watch::Receiver<Pulls>,
     /// The version of this worker's prover.
@@ -203,6 +206,14 @@ impl Pulling {
     /// False when the assignment is not understood.
     async fn hand_over(&self, kind: AssignmentKind, message: pull::Delivery) -> bool {
         let decoded = Assignment::decode(kind, message.payload());
+        if let Ok(assignment) = &decoded
+            && let Some(pause) = self.is_for_later(assignment, &message).await
+        {
+            if let Err(error) = message.nak(Some(pause)).await {
+                debug!(%error, "assignment not given back; it comes again after ack_wait");
+            }
+            return true;
+        }
         let delivery = Delivery { _hold: self.keep_alive.hold(&message), message };
         let assigned = match decoded {
             Ok(Assignment::Plan(assignment)) => Assigned::Plan(assignment, delivery),
@@ -215,6 +226,14 @@ impl Pulling {
         // Until the loop has counted it: else the next pull would take one too many. An error means it has ended.
         let _ = done.await;
         true
+    }
+
+    /// How long this worker is to leave an assignment alone: it has just failed elsewhere, or is meant for others.
+    async fn is_for_later(&self, assignment: &Assignment, message: &pull::Delivery) -> Option<Duration> {
+        if message.delivered() <= 1 && !assignment.pause().is_zero() {
+            return Some(assignment.pause());
+        }
+        avoid::is_for_others(&self.bus, self.worker, self.prover, assignment).await.then_some(FOR_OTHERS)
     }
 
     /// What may be another release's is given back, for a worker of that release to read; what is nobody's, or comes back

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use zisk_common::follow::Broadcast;
 use zisk_common::ids::{Digest, JobId};
-use zisk_common::messages::{ByteBuf, Contribution, ObjectScope, Proof, Report, SegmentAssignment, Version};
+use zisk_common::messages::{ByteBuf, Contribution, GivenBack, ObjectScope, Proof, Report, SegmentAssignment, Version};
 use zisk_common::subjects::Phase;
 use zisk_protocol::GlobalChallenge;
 use zisk_prover::backend::Contributed;
@@ -100,15 +100,7 @@ pub async fn contribute(context: Context, segment: Segment, bytes: Bytes, events
     match computed.await {
         Ok((contribution, contributed)) => {
             let milliseconds = milliseconds_since(began);
-            let report = Contribution {
-                v: Version::default(),
-                job: segment.job(),
-                n: segment.n(),
-                worker: context.worker,
-                attempt: segment.attempt,
-                contribution: ByteBuf::from(contribution),
-                milliseconds,
-            };
+            let report = contribution_of(&context, &segment, contribution, milliseconds);
             info!(job = %segment.job(), segment = segment.n(), attempt = segment.attempt, milliseconds, "contributed");
             counter!(SEGMENTS, "event" => "contributed").increment(1);
             // Frees the slot first: the report need not be waited for.
@@ -121,6 +113,18 @@ pub async fn contribute(context: Context, segment: Segment, bytes: Bytes, events
     }
 }
 
+fn contribution_of(context: &Context, segment: &Segment, contribution: Vec<u8>, milliseconds: u64) -> Contribution {
+    Contribution {
+        v: Version::default(),
+        job: segment.job(),
+        n: segment.n(),
+        worker: context.worker,
+        attempt: segment.attempt,
+        contribution: ByteBuf::from(contribution),
+        milliseconds,
+    }
+}
+
 /// Where stage 2 starts from.
 pub enum Start {
     /// Data that stage 1 left.
@@ -129,28 +133,37 @@ pub enum Start {
     Segment(Bytes),
 }
 
-/// Stage 2: proves, uploads, reports, and stands for election.
-pub async fn prove(context: Context, segment: Segment, start: Start, challenge: GlobalChallenge, events: Events) {
+/// Stage 2: proves, uploads, reports, and stands for election. `again` when another reported the contribution.
+pub async fn prove(context: Context, segment: Segment, start: Start, challenge: GlobalChallenge, again: bool, events: Events) {
     let began = Instant::now();
     let computed = async {
         let program = context.programs.get(&context, segment.assignment.program, &segment.assignment.keys).await?;
         let prove = move || match start {
-            Start::Contributed(contributed) => contributed.prove(&challenge),
-            Start::Segment(bytes) => program.loaded.contribute(&bytes)?.1.prove(&challenge),
+            Start::Contributed(contributed) => Ok((None, contributed.prove(&challenge)?)),
+            Start::Segment(bytes) => {
+                let (contribution, contributed) = program.loaded.contribute(&bytes)?;
+                Ok((Some(contribution), contributed.prove(&challenge)?))
+            }
         };
         let begun = context.begin(segment.job(), segment.n(), segment.attempt).await?;
-        let node = compute::run("prove", prove).await;
+        let proven = compute::run("prove", prove).await;
         context.end(begun);
-        Ok::<_, Problem>(node?)
+        Ok::<_, Problem>(proven?)
     };
-    let node = match computed.await {
-        Ok(node) => node,
+    let (contribution, node) = match computed.await {
+        Ok(proven) => proven,
         Err(problem) => return fail(&context, &segment, Phase::Proof, problem, &events).await,
     };
     let milliseconds = milliseconds_since(began);
     // Frees the slot: upload and report go on beside the next proof.
     events.tell(Event::Proven(segment.key));
     let committed = async {
+        // Before the proof: should it differ from the one that the job has, that is known when the proof is judged.
+        if let Some(contribution) = contribution.filter(|_| again) {
+            context
+                .report(Report::Contribution(contribution_of(&context, &segment, contribution, milliseconds)), &segment.cancel)
+                .await?;
+        }
         let report = Proof {
             v: Version::default(),
             job: segment.job(),
@@ -178,6 +191,16 @@ pub async fn prove(context: Context, segment: Segment, start: Start, challenge: 
         events.tell(Event::Elected(candidacy, lease));
     }
     events.tell(Event::Settled(segment.key));
+}
+
+/// Says that somebody else will compute the contribution again, and why. Before the segment is given back, so that it is
+/// known when its proof comes.
+pub async fn report_given_back(context: &Context, segment: &Segment) {
+    let (job, n) = (segment.job(), segment.n());
+    let report = GivenBack { v: Version::default(), job, n, worker: context.worker, attempt: segment.attempt };
+    if let Err(error) = context.bus.publish_report(&Report::GivenBack(report)).await {
+        debug!(%job, segment = n, %error, "not reported as given back");
+    }
 }
 
 /// Reports the failure, if it is one, and settles the assignment; gives it back when the failure is this worker's own.

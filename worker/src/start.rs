@@ -211,6 +211,7 @@ async fn work(
     let pulling = Pulling {
         bus: bus.clone(),
         keep_alive: keep_alive.clone(),
+        worker,
         wanted: pulls,
         prover,
         asked,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use zisk_common::ids::JobId;
 use zisk_common::messages::{Dead, DeadLetter, Failure};
 
-fn failure_json(failure: &Failure) -> Value {
+pub fn failure_json(failure: &Failure) -> Value {
     json!({
         "kind": failure.kind.as_str(),
         "message": failure.message,

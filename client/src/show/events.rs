@@ -19,8 +19,14 @@ fn text(event: &Event) -> String {
     let of = |done: u32| counts.segments.map_or_else(|| done.to_string(), |total| format!("{done}/{total}"));
     match &event.body {
         EventBody::Accepted { position: Some(position) } => format!("position {position}"),
-        EventBody::Accepted { position: None } | EventBody::Admitted {} | EventBody::Executing {} | EventBody::Challenged {} => {
-            String::new()
+        EventBody::Accepted { position: None } | EventBody::Admitted {} | EventBody::Executing {} => String::new(),
+        EventBody::Challenged { round: 0 } => String::new(),
+        EventBody::Challenged { round } => format!("again, round {round}: all segments are proven anew"),
+        EventBody::Replaced { n, worker, replaced } => {
+            format!("segment {n}: the contribution of {replaced} was false, that of {worker} counts")
+        }
+        EventBody::Rejected { n, worker, aggregator, reason, .. } => {
+            format!("segment {n}: the proof of {worker} was rejected by {aggregator}: {reason}")
         }
         EventBody::Planned { n } => format!("segment {n}"),
         EventBody::Executed { summary } => format!("{} steps, {} segments", summary.steps, summary.segments),
@@ -47,14 +53,25 @@ fn event_json(event: &Event) -> Value {
         "proven": counts.proven,
         "folded": counts.folded,
         "steps": counts.steps,
+        "repeated": counts.repeated,
     });
     let more = match &event.body {
         EventBody::Accepted { position } => json!({ "position": position }),
-        EventBody::Admitted {} | EventBody::Executing {} | EventBody::Challenged {} => json!({}),
+        EventBody::Admitted {} | EventBody::Executing {} => json!({}),
+        EventBody::Challenged { round } => json!({ "round": round }),
+        EventBody::Replaced { n, worker, replaced } => {
+            json!({ "segment": n, "worker": worker.to_string(), "replaced": replaced.to_string() })
+        }
+        EventBody::Rejected { n, worker, aggregator, reason, .. } => json!({
+            "segment": n,
+            "worker": worker.to_string(),
+            "aggregator": aggregator.to_string(),
+            "reason": reason,
+        }),
         EventBody::Planned { n } => json!({ "segment": n }),
         EventBody::Executed { summary } => summary_json(summary),
         EventBody::Contributed { n, worker } => json!({ "segment": n, "worker": worker.to_string() }),
-        EventBody::Proof { n, worker, node } => {
+        EventBody::Proof { n, worker, node, .. } => {
             json!({ "segment": n, "worker": worker.to_string(), "object": object_json(node) })
         }
         EventBody::Folded { worker, epoch } => json!({ "worker": worker.to_string(), "epoch": epoch }),

@@ -5,6 +5,7 @@ pub mod dead;
 pub mod events;
 pub mod queues;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -125,6 +126,9 @@ fn job_json(job: &JobRecord, queue: &QueueOrder) -> Value {
         "proven": job.progress.proven,
         "folded": job.progress.folded,
         "steps": job.progress.steps,
+        "repeated": job.progress.repeated,
+        "dropped": job.dropped.by_reason().into_iter().collect::<HashMap<_, _>>(),
+        "incidents": job.incidents.iter().map(dead::failure_json).collect::<Vec<_>>(),
         "accepted_ms": job.timings.accepted_ms,
         "admitted_ms": job.timings.admitted_ms,
         "ended_ms": job.timings.ended_ms,
@@ -169,6 +173,18 @@ pub fn status(job: &JobRecord, queue: &QueueOrder, as_json: bool) {
     println!("contributed  {}", of(counts.contributed));
     println!("proven       {}", of(counts.proven));
     println!("folded       {}", counts.folded);
+    if counts.repeated > 0 {
+        println!("repeated     {} contributions and proofs, because of faults", counts.repeated);
+    }
+    let dropped: Vec<String> =
+        job.dropped.by_reason().iter().filter(|(_, n)| *n > 0).map(|(reason, n)| format!("{n} {reason}")).collect();
+    for incident in &job.incidents {
+        let worker = incident.worker.map_or_else(|| "unknown".to_owned(), |worker| worker.to_string());
+        println!("incident     worker {worker}: {}", incident.message);
+    }
+    if !dropped.is_empty() {
+        println!("dropped      reports: {}", dropped.join(", "));
+    }
     if let Some(failure) = &job.failure {
         println!("cause        {failure}");
     }

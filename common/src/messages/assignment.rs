@@ -1,5 +1,7 @@
 //! Units of work, coordinator to worker.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -8,7 +10,7 @@ use super::codec::{CodecError, Version, decode, encode};
 use super::object::ObjectRef;
 use super::presence::ProgramKeys;
 use super::request::JobParams;
-use crate::ids::{JobId, ProgramId};
+use crate::ids::{JobId, ProgramId, WorkerId};
 use crate::subjects::{AssignmentKind, Prefix, RequestKind};
 
 /// Run the program, cut it in segments. Derives the program's keys first when `programs` has none.
@@ -28,6 +30,9 @@ pub struct PlanAssignment {
     pub input: Option<ObjectRef>,
     /// With the coordinator's defaults filled in.
     pub params: JobParams,
+    /// Milliseconds that whoever gets it first leaves it, so that attempts which fail at once do not follow at once.
+    #[serde(default)]
+    pub pause_ms: u32,
 }
 
 /// Contribute one segment and, once the challenge is broadcast, prove it.
@@ -49,6 +54,15 @@ pub struct SegmentAssignment {
     pub segment: ObjectRef,
     /// As in the plan.
     pub params: JobParams,
+    /// Milliseconds that whoever gets it first leaves it, so that attempts which fail at once do not follow at once.
+    #[serde(default)]
+    pub pause_ms: u32,
+    /// The round that it was published in: as much part of its name as the attempt.
+    #[serde(default)]
+    pub round: u32,
+    /// Workers that are not to take it while others are there: a result of theirs for it was refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub avoid: Vec<WorkerId>,
 }
 
 /// Stand for election as the job's aggregator: the last one's lease expired.
@@ -70,6 +84,12 @@ pub struct FoldAssignment {
     pub segments: u32,
     /// The global challenge; the prover's encoding.
     pub challenge: ByteBuf,
+    /// Milliseconds that whoever gets it first leaves it, so that attempts which fail at once do not follow at once.
+    #[serde(default)]
+    pub pause_ms: u32,
+    /// Workers that are not to take it while others are there: they were replaced as aggregators.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub avoid: Vec<WorkerId>,
 }
 
 /// Any assignment.
@@ -126,6 +146,24 @@ impl Assignment {
         }
     }
 
+    /// How long whoever gets it first leaves it.
+    pub const fn pause(&self) -> Duration {
+        Duration::from_millis(match self {
+            Self::Plan(message) => message.pause_ms,
+            Self::Segment(message) => message.pause_ms,
+            Self::Fold(message) => message.pause_ms,
+        } as u64)
+    }
+
+    /// Who is not to take it while others are there.
+    pub fn avoid(&self) -> &[WorkerId] {
+        match self {
+            Self::Plan(_) => &[],
+            Self::Segment(message) => &message.avoid,
+            Self::Fold(message) => &message.avoid,
+        }
+    }
+
     /// Its number within job and class.
     pub const fn n(&self) -> u32 {
         match self {
@@ -151,6 +189,10 @@ impl Assignment {
 
     /// The message id: the same assignment published twice is stored once.
     pub fn message_id(&self) -> String {
-        format!("assign.{}.{}.{}.{}", self.kind(), self.job(), self.n(), self.attempt())
+        let first = format!("assign.{}.{}.{}.{}", self.kind(), self.job(), self.n(), self.attempt());
+        match self {
+            Self::Segment(message) if message.round > 0 => format!("{first}.{}", message.round),
+            _ => first,
+        }
     }
 }

@@ -18,6 +18,9 @@ pub struct Challenge {
     pub challenge: ByteBuf,
     /// The job's number of segments.
     pub segments: u32,
+    /// Counts the job's challenges: a later one takes an earlier one's place.
+    #[serde(default)]
+    pub round: u32,
 }
 
 /// The job has ended without a proof: drop all work on it.

@@ -120,6 +120,8 @@ messages! {
     super::Executed => "executed report",
     super::Contribution => "contribution report",
     super::Proof => "proof report",
+    super::GivenBack => "given-back report",
+    super::Rejected => "rejection report",
     super::Folded => "folded report",
     super::Final => "final report",
     super::Failed => "failed report",

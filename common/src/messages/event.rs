@@ -40,6 +40,8 @@ pub struct Progress {
     pub folded: u32,
     /// Steps executed; while the program runs, the size of the segments cut so far.
     pub steps: u64,
+    /// Contributions and proofs that were computed again because of a fault; without one it is 0.
+    pub repeated: u32,
 }
 
 /// What happened; serialized as `{"<kind>": {...}}`.
@@ -74,7 +76,20 @@ pub enum EventBody {
         worker: WorkerId,
     },
     /// The challenge was broadcast.
-    Challenged {},
+    Challenged {
+        /// Above 0 a contribution was replaced: all segments are proven anew under this challenge.
+        #[serde(default)]
+        round: u32,
+    },
+    /// A committed contribution was false: another took its place.
+    Replaced {
+        /// The segment's index.
+        n: u32,
+        /// Whose contribution counts now.
+        worker: WorkerId,
+        /// Whose was replaced.
+        replaced: WorkerId,
+    },
     /// A segment proof was committed; the aggregator folds from these.
     Proof {
         /// The segment's index.
@@ -83,6 +98,22 @@ pub enum EventBody {
         worker: WorkerId,
         /// The node.
         node: ObjectRef,
+        /// Counts the segment's committed proofs: a second one takes the place of a first that was rejected.
+        #[serde(default)]
+        commit: u32,
+    },
+    /// A committed segment proof was rejected: the segment is proven again.
+    Rejected {
+        /// The segment's index.
+        n: u32,
+        /// Whose proof it was.
+        worker: WorkerId,
+        /// The aggregator.
+        aggregator: WorkerId,
+        /// What is wrong with it.
+        reason: String,
+        /// Which of the segment's committed proofs.
+        commit: u32,
     },
     /// The aggregator folded some more.
     Folded {
@@ -122,8 +153,10 @@ impl EventBody {
             Self::Planned { .. } => EventKind::Planned,
             Self::Executed { .. } => EventKind::Executed,
             Self::Contributed { .. } => EventKind::Contributed,
-            Self::Challenged {} => EventKind::Challenged,
+            Self::Challenged { .. } => EventKind::Challenged,
+            Self::Replaced { .. } => EventKind::Replaced,
             Self::Proof { .. } => EventKind::Proof,
+            Self::Rejected { .. } => EventKind::Rejected,
             Self::Folded { .. } => EventKind::Folded,
             Self::Completed { .. } => EventKind::Completed,
             Self::Failed { .. } => EventKind::Failed,
@@ -141,7 +174,7 @@ impl Event {
     /// The subject it is published on.
     pub fn subject(&self, prefix: &Prefix) -> String {
         match self.body {
-            EventBody::Proof { n, .. } => prefix.proof_event(self.job, n),
+            EventBody::Proof { n, commit, .. } => prefix.proof_event(self.job, n, commit),
             _ => prefix.event(self.job, self.kind()),
         }
     }
@@ -149,8 +182,13 @@ impl Event {
     /// The message id: a replayed command stores nothing twice.
     pub fn message_id(&self) -> String {
         let n = match &self.body {
-            EventBody::Planned { n } | EventBody::Contributed { n, .. } | EventBody::Proof { n, .. } => u64::from(*n),
+            EventBody::Planned { n } | EventBody::Contributed { n, .. } => u64::from(*n),
+            EventBody::Proof { n, commit, .. } | EventBody::Rejected { n, commit, .. } => {
+                return format!("event.{}.{}.{n}.{}", self.job, self.kind(), commit.max(&1));
+            }
             EventBody::Folded { .. } => u64::from(self.progress.folded),
+            EventBody::Challenged { round } => u64::from(*round),
+            EventBody::Replaced { n, worker, .. } => return format!("event.{}.{}.{n}.{worker}", self.job, self.kind()),
             _ => 0,
         };
         format!("event.{}.{}.{n}", self.job, self.kind())

@@ -9,8 +9,11 @@ use super::object::ObjectRef;
 use super::presence::ProgramKeys;
 use super::report::Failure;
 use super::request::{JobRequest, NORMAL_PRIORITY};
-use crate::ids::{JobId, WorkerId};
-use crate::subjects::RequestKind;
+use crate::ids::{Digest, JobId, WorkerId};
+use crate::subjects::{Phase, RequestKind};
+
+/// Attempts at one unit of work, unless the coordinator's settings say.
+pub const DEFAULT_ATTEMPTS: u32 = 3;
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -89,12 +92,123 @@ pub struct SegmentRecord {
     pub contribution: Option<ByteBuf>,
     /// Who contributed it.
     pub contributor: Option<WorkerId>,
-    /// Its proof, once committed.
+    /// In which attempt.
+    #[serde(default)]
+    pub contribution_attempt: u32,
+    /// Another worker whose contribution is the same.
+    #[serde(default)]
+    pub confirmed_by: Option<WorkerId>,
+    /// Contributions that differ from it, and its predecessor once it took another's place.
+    #[serde(default)]
+    pub rivals: Vec<Rival>,
+    /// The round that began when it took another's place; 0 when it is the first.
+    #[serde(default)]
+    pub contribution_round: u32,
+    /// Its proof, once committed; of this round or an earlier one ([`SegmentRecord::node_in`]).
     pub node: Option<ObjectRef>,
+    /// The round whose challenge it is under.
+    #[serde(default)]
+    pub node_round: u32,
     /// Who proved it.
     pub prover: Option<WorkerId>,
+    /// In which attempt.
+    #[serde(default)]
+    pub proof_attempt: u32,
+    /// How many proofs of it were committed, those that were rejected later included.
+    #[serde(default)]
+    pub commits: u32,
+    /// Proofs that were committed and that the aggregator rejected, newest last.
+    #[serde(default)]
+    pub rejected: Vec<RejectedProof>,
+    /// Workers whose result for it was refused or rejected: others are to try first.
+    #[serde(default)]
+    pub avoid: Vec<WorkerId>,
     /// Reported failures of attempts, newest last.
     pub failures: Vec<Failure>,
+    /// Its contributor had more than it could prove at once and gave it to an idle worker: no fault made that one compute the
+    /// contribution again.
+    #[serde(default)]
+    pub given_back: bool,
+    /// Work done for it beside that of the committed results.
+    #[serde(default)]
+    pub repeated: Vec<Repeated>,
+}
+
+impl SegmentRecord {
+    /// Its proof under the challenge of this round.
+    pub fn node_in(&self, round: u32) -> Option<ObjectRef> {
+        self.node.filter(|_| self.node_round == round)
+    }
+}
+
+/// A contribution that differs from the committed one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rival {
+    /// The contribution.
+    pub contribution: ByteBuf,
+    /// Who made it.
+    pub worker: WorkerId,
+    /// In which attempt.
+    pub attempt: u32,
+}
+
+/// A segment proof that was committed and does not stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectedProof {
+    /// The proof.
+    pub node: ObjectRef,
+    /// Who made it.
+    pub prover: WorkerId,
+    /// In which attempt.
+    pub attempt: u32,
+    /// Under which round's challenge.
+    pub round: u32,
+    /// Who rejected it.
+    pub aggregator: WorkerId,
+    /// The aggregator's epoch.
+    pub epoch: u64,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// A contribution or proof that was computed, but is not the one that counts: another attempt's is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repeated {
+    /// [`Phase::Contribution`] or [`Phase::Proof`].
+    pub phase: Phase,
+    /// Who computed it.
+    pub worker: WorkerId,
+    /// In which attempt.
+    pub attempt: u32,
+}
+
+/// Reports that changed nothing, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DroppedReports {
+    /// The result was committed already.
+    pub duplicate: u32,
+    /// Of an attempt that was replaced, or an aggregator that was.
+    pub stale: u32,
+    /// Before what it follows from.
+    pub early: u32,
+    /// The job had ended.
+    pub ended: u32,
+    /// It cannot be right.
+    pub invalid: u32,
+}
+
+impl DroppedReports {
+    /// Each count by the name of its reason.
+    pub const fn by_reason(&self) -> [(&'static str, u32); 5] {
+        [
+            ("duplicate", self.duplicate),
+            ("stale", self.stale),
+            ("early", self.early),
+            ("ended", self.ended),
+            ("invalid", self.invalid),
+        ]
+    }
 }
 
 /// Who has begun a piece of work that was delivered before and has not come to an end with it, in the bucket `segments`
@@ -185,6 +299,12 @@ pub struct JobRecord {
     pub verifying_key: Option<ByteBuf>,
     /// The global challenge, once derived; the prover's encoding.
     pub challenge: Option<ByteBuf>,
+    /// Counts the challenges: a new one is derived when a contribution is replaced after the challenge.
+    #[serde(default)]
+    pub round: u32,
+    /// Digests of the challenges of earlier rounds.
+    #[serde(default)]
+    pub past_challenges: Vec<Digest>,
     /// The newest aggregator's epoch seen.
     pub epoch: u64,
     /// The attempt the newest plan assignment carries; deliveries count up from it.
@@ -201,13 +321,25 @@ pub struct JobRecord {
     pub failure: Option<Failure>,
     /// When each phase was reached.
     pub timings: Timings,
-    /// Reports dropped because their result was already committed.
-    pub late_reports: u32,
+    /// Failed attempts of one unit of work after which the job fails.
+    #[serde(default = "default_attempts")]
+    pub max_attempts: u32,
+    /// Reports that changed nothing.
+    #[serde(default)]
+    pub dropped: DroppedReports,
+    /// Results that a worker should not have come with, oldest first: who, what of, and what is wrong. The first 32.
+    #[serde(default)]
+    pub incidents: Vec<Failure>,
     /// Bytes of its program and input, which count while it waits.
     #[serde(default)]
     pub bytes: u64,
     /// After a terminal state: purging and deleting are done.
     pub cleaned: bool,
+}
+
+/// Of a job that an earlier release began.
+const fn default_attempts() -> u32 {
+    DEFAULT_ATTEMPTS
 }
 
 impl JobRecord {

@@ -24,10 +24,15 @@ pub use codec::{
 pub(crate) use dead::filter_of as dead_filter;
 pub use dead::{Dead, DeadJob, DeadLetter, Unreadable};
 pub use event::{Event, EventBody, Progress};
-pub use job::{Begun, ExecutionSummary, FoldFailure, JobRecord, JobState, QueueOrder, SegmentRecord, Timings};
+pub use job::{
+    Begun, DEFAULT_ATTEMPTS, DroppedReports, ExecutionSummary, FoldFailure, JobRecord, JobState, QueueOrder, RejectedProof,
+    Repeated, Rival, SegmentRecord, Timings,
+};
 pub use object::{ObjectKey, ObjectRef, ObjectScope};
 pub use presence::{Load, ProgramEntry, ProgramKeys, Versions, WorkerPresence, WorkerState};
-pub use report::{Contribution, Executed, Failed, Failure, FailureKind, Final, Folded, Planned, Proof, Report, SetupDone};
+pub use report::{
+    Contribution, Executed, Failed, Failure, FailureKind, Final, Folded, GivenBack, Planned, Proof, Rejected, Report, SetupDone,
+};
 pub use request::{
     JobParams, JobRequest, MAX_CLIENT, MAX_LOG_SEGMENT_STEPS, MAX_PRIORITY, MAX_RETENTION_SECONDS, MIN_LOG_SEGMENT_STEPS,
     MIN_PRIORITY, NORMAL_PRIORITY, RequestError,

@@ -114,6 +114,48 @@ pub struct Proof {
     pub milliseconds: u64,
 }
 
+/// A segment whose contribution was made here is left to an idle worker. Only so that the work this repeats is not taken for
+/// a fault's; the assignment itself goes back with a nak.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenBack {
+    /// Schema version.
+    pub v: Version,
+    /// The job.
+    pub job: JobId,
+    /// The segment's index.
+    pub n: u32,
+    /// Who gives it back.
+    pub worker: WorkerId,
+    /// Which delivery of the assignment.
+    pub attempt: u32,
+}
+
+/// The aggregator checked a committed segment proof against the committed contribution and the challenge, and rejects it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// Schema version.
+    pub v: Version,
+    /// The job.
+    pub job: JobId,
+    /// The segment's index.
+    pub n: u32,
+    /// The aggregator.
+    pub worker: WorkerId,
+    /// Its epoch; a stale one is refused.
+    pub epoch: u64,
+    /// Which of the segment's committed proofs.
+    pub commit: u32,
+    /// The proof.
+    pub node: ObjectRef,
+    /// Who made it.
+    pub prover: WorkerId,
+    /// What is wrong with it.
+    pub reason: String,
+    /// The digest of the contribution that it does prove, where that is a rival of the committed one.
+    #[serde(default)]
+    pub proves: Option<Digest>,
+}
+
 /// The aggregator folded some more. Progress only: losing one costs nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Folded {
@@ -235,6 +277,8 @@ pub enum Report {
     Executed(Executed),
     Contribution(Contribution),
     Proof(Proof),
+    GivenBack(GivenBack),
+    Rejected(Rejected),
     Folded(Folded),
     Final(Final),
     Failed(Failed),
@@ -252,6 +296,8 @@ impl Report {
             Phase::Executed => Self::Executed(decode(payload)?),
             Phase::Contribution => Self::Contribution(decode(payload)?),
             Phase::Proof => Self::Proof(decode(payload)?),
+            Phase::GivenBack => Self::GivenBack(decode(payload)?),
+            Phase::Rejected => Self::Rejected(decode(payload)?),
             Phase::Folded => Self::Folded(decode(payload)?),
             Phase::Final => Self::Final(decode(payload)?),
             Phase::Failed => Self::Failed(decode(payload)?),
@@ -269,6 +315,8 @@ impl Report {
             Self::Executed(message) => encode(message),
             Self::Contribution(message) => encode(message),
             Self::Proof(message) => encode(message),
+            Self::GivenBack(message) => encode(message),
+            Self::Rejected(message) => encode(message),
             Self::Folded(message) => encode(message),
             Self::Final(message) => encode(message),
             Self::Failed(message) => encode(message),
@@ -283,6 +331,8 @@ impl Report {
             Self::Executed(_) => Phase::Executed,
             Self::Contribution(_) => Phase::Contribution,
             Self::Proof(_) => Phase::Proof,
+            Self::GivenBack(_) => Phase::GivenBack,
+            Self::Rejected(_) => Phase::Rejected,
             Self::Folded(_) => Phase::Folded,
             Self::Final(_) => Phase::Final,
             Self::Failed(_) => Phase::Failed,
@@ -297,6 +347,8 @@ impl Report {
             Self::Executed(message) => message.job,
             Self::Contribution(message) => message.job,
             Self::Proof(message) => message.job,
+            Self::GivenBack(message) => message.job,
+            Self::Rejected(message) => message.job,
             Self::Folded(message) => message.job,
             Self::Final(message) => message.job,
             Self::Failed(message) => message.job,
@@ -309,6 +361,8 @@ impl Report {
             Self::Planned(message) => message.n,
             Self::Contribution(message) => message.n,
             Self::Proof(message) => message.n,
+            Self::GivenBack(message) => message.n,
+            Self::Rejected(message) => message.n,
             Self::Folded(message) => message.folded,
             Self::Failed(message) => message.failure.segment.unwrap_or(0),
             Self::Setup(_) | Self::Executed(_) | Self::Final(_) => 0,
@@ -323,6 +377,8 @@ impl Report {
             Self::Executed(message) => Some(message.worker),
             Self::Contribution(message) => Some(message.worker),
             Self::Proof(message) => Some(message.worker),
+            Self::GivenBack(message) => Some(message.worker),
+            Self::Rejected(message) => Some(message.worker),
             Self::Folded(message) => Some(message.worker),
             Self::Final(message) => Some(message.worker),
             Self::Failed(message) => message.failure.worker,
@@ -341,6 +397,11 @@ impl Report {
         let attempt = match self {
             Self::Contribution(message) => u64::from(message.attempt),
             Self::Proof(message) => u64::from(message.attempt),
+            Self::GivenBack(message) => u64::from(message.attempt),
+            // One epoch may reject more than one proof of a segment.
+            Self::Rejected(message) => {
+                return format!("report.{}.rejected.{}.{}.{}", message.job, message.n, message.epoch, message.commit);
+            }
             Self::Failed(message) => u64::from(message.attempt),
             Self::Folded(message) => message.epoch,
             Self::Final(message) => message.epoch,

@@ -51,7 +51,7 @@ pub use self::retention::Retention;
 pub use self::room::Room;
 use self::turns::Order;
 use crate::job::{Defaults, Input, Limits, Protocol, Queue, Verdict, apply, outstanding};
-use crate::metric_definitions::COMMIT_CONFLICTS;
+use crate::metric_definitions::{COMMIT_CONFLICTS, WORK_REPEATED};
 
 /// Reports applied together: enough to share a commit, few enough to be done well within `ack_wait`.
 const REPORT_BATCH: usize = 64;
@@ -306,16 +306,9 @@ impl Coordinator {
     }
 
     async fn try_apply(&mut self, id: JobId, inputs: Vec<Input>) -> Result<Option<Vec<Verdict>>, BucketError> {
-        let remembered = self.jobs.contains_key(&id);
         let Some(mut stored) = self.take(id).await? else { return Ok(None) };
-        let mut verdicts = self.step(&mut stored, inputs.clone()).await?;
-        // What is refused is not committed, so nothing has shown yet whether another coordinator is ahead of what we
-        // remember: a proof is refused only by a record that is known to have no challenge.
-        if remembered && verdicts.iter().any(|verdict| matches!(verdict, Verdict::Refused(_))) {
-            let Some(read_back) = self.take(id).await? else { return Ok(None) };
-            stored = read_back;
-            verdicts = self.step(&mut stored, inputs).await?;
-        }
+        // Whatever is refused is counted, and so committed: a record that another coordinator is ahead of shows here.
+        let verdicts = self.step(&mut stored, inputs).await?;
         self.keep(stored);
         Ok(Some(verdicts))
     }
@@ -372,7 +365,7 @@ impl Coordinator {
     }
 
     async fn step(&self, stored: &mut StoredJob, inputs: Vec<Input>) -> Result<Vec<Verdict>, BucketError> {
-        let before = stored.record.state;
+        let (before, repeated) = (stored.record.state, stored.record.progress.repeated);
         let at_ms = unix_ms();
         let (mut verdicts, mut commands, mut segments) = (Vec::new(), Vec::new(), BTreeSet::new());
         let mut changed = false;
@@ -394,6 +387,7 @@ impl Coordinator {
                 self.write_again(stored).await?;
             }
             log_progress(before, &stored.record);
+            counter!(WORK_REPEATED).increment(stored.record.progress.repeated.saturating_sub(repeated).into());
             self.outbox.send(&commands).await?;
         }
         Ok(verdicts)

@@ -52,6 +52,10 @@ impl Outbox {
             Command::Assign(assignment) => bus.publish_assignment(assignment, self.prover).await?,
             Command::Challenge(challenge) => bus.broadcast_challenge(challenge).await?,
             Command::Cancel(cancel) => bus.broadcast_cancel(cancel).await?,
+            Command::Depose { job, epoch } => {
+                bus.depose(*job, *epoch).await?;
+                return Ok(false);
+            }
             Command::Publish(event) => bus.publish_event(event).await?,
             Command::Dead(letter) => bus.publish_dead(letter).await?,
             Command::CleanUp => return Ok(false),
@@ -129,6 +133,8 @@ struct Present {
     reports: HashMap<String, usize>,
     events: HashMap<String, usize>,
     broadcasts: HashMap<String, usize>,
+    /// The round of the challenge that was broadcast last.
+    round: Option<u32>,
 }
 
 impl Present {
@@ -141,7 +147,11 @@ impl Present {
         let events = list(bus, StreamKind::Events, &prefix.events_of(job)).await?;
         let mut broadcasts = list(bus, StreamKind::Broadcast, &prefix.challenge(job)).await?;
         broadcasts.extend(list(bus, StreamKind::Broadcast, &prefix.cancel(job)).await?);
-        Ok(Self { assignments, reports, events, broadcasts })
+        let round = match broadcasts.contains_key(&prefix.challenge(job)) {
+            true => bus.challenge(job).await?.map(|challenge| challenge.round),
+            false => None,
+        };
+        Ok(Self { assignments, reports, events, broadcasts, round })
     }
 
     fn has(&self, bus: &Bus, job: JobId, command: &Command) -> bool {
@@ -161,11 +171,11 @@ impl Present {
                         Assignment::Fold(_) => reported(Phase::Final, 0),
                     }
             }
-            Command::Challenge(_) => self.broadcasts.contains_key(&prefix.challenge(job)),
+            Command::Challenge(challenge) => self.round == Some(challenge.round),
             Command::Cancel(_) => self.broadcasts.contains_key(&prefix.cancel(job)),
             Command::Publish(event) => self.events.contains_key(&event.subject(prefix)),
-            // Written again it replaces itself.
-            Command::Dead(_) | Command::CleanUp => false,
+            // Written again it replaces itself; done again it does nothing.
+            Command::Dead(_) | Command::Depose { .. } | Command::CleanUp => false,
         }
     }
 }

@@ -11,7 +11,7 @@ use zisk_common::subjects::{Phase, StreamKind, Subject};
 
 use super::{Coordinator, intake};
 use crate::job::{Input, Verdict};
-use crate::metric_definitions::{DUPLICATES, INCIDENTS, REPORTS_REFUSED, RETRIES};
+use crate::metric_definitions::{INCIDENTS, REPORTS_DROPPED, RETRIES};
 
 /// Pause before a message that could not be handled comes again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -26,9 +26,12 @@ struct Batch {
 impl Coordinator {
     pub(super) async fn take_reports(&mut self, deliveries: Vec<Delivery>) {
         for batch in self.by_job(deliveries).await {
-            let inputs = batch.reports.iter().cloned().map(Input::Report).collect();
+            let mut inputs = self.elected(&batch).await;
+            let before = inputs.len();
+            inputs.extend(batch.reports.iter().cloned().map(Input::Report));
             match self.apply(batch.job, inputs).await {
                 Ok(verdicts) => {
+                    let verdicts = verdicts.map(|mut verdicts| verdicts.split_off(before));
                     let attempt_ended = attempt_ended(&batch, verdicts.as_deref());
                     count(&batch, verdicts);
                     let acks = join_all(batch.deliveries.iter().map(Delivery::ack)).await;
@@ -47,6 +50,22 @@ impl Coordinator {
         }
     }
 
+    /// Who aggregates the job, where somebody says that he does: the next look at the leases would tell too late whose word
+    /// counts, and an aggregator says its last word once.
+    async fn elected(&self, batch: &Batch) -> Vec<Input> {
+        if !batch.reports.iter().any(|report| matches!(report, Report::Final(_) | Report::Rejected(_))) {
+            return Vec::new();
+        }
+        match self.bus.holder(batch.job).await {
+            Ok(Some(holder)) => vec![Input::Elected { worker: holder.worker, epoch: holder.epoch }],
+            Ok(None) => Vec::new(),
+            Err(error) => {
+                tracing::debug!(job = %batch.job, %error, "lease not read");
+                Vec::new()
+            }
+        }
+    }
+
     /// Reads the reports and groups them; sets aside what is none.
     async fn by_job(&self, deliveries: Vec<Delivery>) -> Vec<Batch> {
         let mut batches: Vec<Batch> = Vec::new();
@@ -54,7 +73,7 @@ impl Coordinator {
             let report = match intake::report(&delivery) {
                 Ok(report) => report,
                 Err(reason) => {
-                    counter!(REPORTS_REFUSED, "phase" => "unreadable").increment(1);
+                    counter!(REPORTS_DROPPED, "phase" => "unknown", "reason" => "unreadable").increment(1);
                     tracing::error!(sequence = delivery.sequence(), reason, "unreadable report set aside: see `zisk dead list`");
                     let job = match delivery.subject() {
                         Ok(Subject::Report { job, .. }) => Some(job),
@@ -88,7 +107,7 @@ fn attempt_ended(batch: &Batch, verdicts: Option<&[Verdict]>) -> bool {
     let without_result = |(report, verdict): (&Report, &Verdict)| match report {
         Report::Failed(_) => true,
         Report::Setup(_) | Report::Executed(_) | Report::Proof(_) | Report::Final(_) => *verdict != Verdict::Applied,
-        Report::Planned(_) | Report::Contribution(_) | Report::Folded(_) => false,
+        Report::Planned(_) | Report::Contribution(_) | Report::GivenBack(_) | Report::Rejected(_) | Report::Folded(_) => false,
     };
     verdicts.is_some_and(|verdicts| batch.reports.iter().zip(verdicts).any(without_result))
 }
@@ -103,7 +122,9 @@ fn count(batch: &Batch, verdicts: Option<Vec<Verdict>>) {
     let job = batch.job;
     let Some(verdicts) = verdicts else {
         tracing::warn!(%job, reports = batch.reports.len(), "reports of an unknown job dropped");
-        counter!(REPORTS_REFUSED, "phase" => "unknown_job").increment(batch.reports.len() as u64);
+        for report in &batch.reports {
+            counter!(REPORTS_DROPPED, "phase" => report.phase().as_str(), "reason" => "unknown_job").increment(1);
+        }
         return;
     };
     for (report, verdict) in batch.reports.iter().zip(verdicts) {
@@ -118,13 +139,14 @@ fn count(batch: &Batch, verdicts: Option<Vec<Verdict>>) {
                     tracing::debug!(%job, %phase, n, ?worker, "report committed");
                 }
             }
-            Verdict::Duplicate => {
-                counter!(DUPLICATES, "phase" => phase.as_str()).increment(1);
-                tracing::debug!(%job, %phase, n, ?worker, "duplicate report dropped");
+            Verdict::Dropped(reason) => {
+                let reason = reason.as_str();
+                counter!(REPORTS_DROPPED, "phase" => phase.as_str(), "reason" => reason).increment(1);
+                tracing::debug!(%job, %phase, n, ?worker, reason, "report dropped");
             }
-            Verdict::Refused(reason) => {
-                counter!(REPORTS_REFUSED, "phase" => phase.as_str()).increment(1);
-                tracing::warn!(%job, %phase, n, ?worker, reason, "report refused");
+            Verdict::Refused(reason, what) => {
+                counter!(REPORTS_DROPPED, "phase" => phase.as_str(), "reason" => reason.as_str()).increment(1);
+                tracing::warn!(%job, %phase, n, ?worker, reason = what, "report refused");
             }
             Verdict::Incident(what) => {
                 counter!(INCIDENTS).increment(1);

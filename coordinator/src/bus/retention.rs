@@ -302,7 +302,8 @@ mod tests {
             params: Default::default(),
             client: String::new(),
         };
-        let defaults = Defaults { log_segment_steps: 18, max_steps: 1, timeout_seconds: 1, proof_retention_seconds: 1 };
+        let defaults =
+            Defaults { log_segment_steps: 18, max_steps: 1, timeout_seconds: 1, proof_retention_seconds: 1, max_attempts: 1 };
         let mut record = accept(RequestKind::Prove, request, 1, &defaults, DAY);
         record.request.params.proof_retention_seconds = proof_retention_seconds;
         record.state = JobState::Completed;

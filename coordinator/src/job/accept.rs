@@ -1,7 +1,7 @@
 //! From a request to a job's first record.
 
 use zisk_common::messages::{
-    EventBody, Failure, FailureKind, JobParams, JobRecord, JobRequest, JobState, Progress, Timings, Version,
+    DroppedReports, EventBody, Failure, FailureKind, JobParams, JobRecord, JobRequest, JobState, Progress, Timings, Version,
 };
 use zisk_common::subjects::RequestKind;
 
@@ -18,6 +18,8 @@ pub struct Defaults {
     pub timeout_seconds: u64,
     /// Seconds for which a proof is kept; 0 is for ever.
     pub proof_retention_seconds: u64,
+    /// Failed attempts of one unit of work after which a job fails.
+    pub max_attempts: u32,
 }
 
 impl Defaults {
@@ -37,10 +39,10 @@ impl Defaults {
 pub fn accept(goal: RequestKind, mut request: JobRequest, bytes: u64, defaults: &Defaults, at_ms: u64) -> JobRecord {
     if let Err(error) = request.validate() {
         let failure = Failure::new(FailureKind::Input, format!("request refused: {error}"));
-        return refuse(first_record(goal, request, bytes, at_ms), failure);
+        return refuse(first_record(goal, request, bytes, defaults.max_attempts, at_ms), failure);
     }
     request.params = defaults.fill(&request.params);
-    first_record(goal, request, bytes, at_ms)
+    first_record(goal, request, bytes, defaults.max_attempts, at_ms)
 }
 
 /// The record of a job that is refused.
@@ -60,7 +62,7 @@ pub fn accepted(record: &JobRecord, position: Option<u32>) -> Vec<Command> {
     vec![Command::Publish(event(record, at_ms, EventBody::Accepted { position }))]
 }
 
-fn first_record(goal: RequestKind, request: JobRequest, bytes: u64, at_ms: u64) -> JobRecord {
+fn first_record(goal: RequestKind, request: JobRequest, bytes: u64, max_attempts: u32, at_ms: u64) -> JobRecord {
     JobRecord {
         v: Version::default(),
         job: request.job,
@@ -74,6 +76,8 @@ fn first_record(goal: RequestKind, request: JobRequest, bytes: u64, at_ms: u64) 
         public_values: None,
         verifying_key: None,
         challenge: None,
+        round: 0,
+        past_challenges: Vec::new(),
         epoch: 0,
         plan_attempt: 1,
         plan_failures: Vec::new(),
@@ -82,7 +86,9 @@ fn first_record(goal: RequestKind, request: JobRequest, bytes: u64, at_ms: u64) 
         proof: None,
         failure: None,
         timings: Timings { accepted_ms: at_ms, ..Timings::default() },
-        late_reports: 0,
+        max_attempts,
+        dropped: DroppedReports::default(),
+        incidents: Vec::new(),
         bytes,
         cleaned: false,
     }

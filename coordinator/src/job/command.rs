@@ -1,10 +1,14 @@
 //! What the state machine asks to be done, and what a record still owes.
 
+use zisk_common::ids::JobId;
 use zisk_common::messages::{
     Assignment, ByteBuf, Cancel, Challenge, Dead, DeadJob, DeadLetter, Event, EventBody, Failure, FailureKind, FoldAssignment,
     JobRecord, JobState, PlanAssignment, SegmentAssignment, Version,
 };
 use zisk_common::subjects::{Phase, RequestKind};
+
+use super::failure::pause_ms;
+use super::judge::{former_aggregators, is_over};
 
 /// Something to do once the record it follows from is committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +19,13 @@ pub enum Command {
     Challenge(Challenge),
     /// Tell workers to drop the job.
     Cancel(Cancel),
+    /// Take the job's aggregator lease away, if it is still of this epoch.
+    Depose {
+        /// The job.
+        job: JobId,
+        /// The epoch.
+        epoch: u64,
+    },
     /// Tell watchers.
     Publish(Event),
     /// Keep what failed for good where operators find it.
@@ -39,6 +50,7 @@ pub(super) fn plan(record: &JobRecord) -> Assignment {
         program: record.request.program,
         input: record.request.input,
         params: record.request.params.clone(),
+        pause_ms: pause_ms(record.plan_failures.len()),
     })
 }
 
@@ -54,6 +66,9 @@ pub(super) fn segment(record: &JobRecord, n: u32) -> Option<Assignment> {
         keys: record.keys?,
         segment: state.segment?,
         params: record.request.params.clone(),
+        pause_ms: pause_ms(state.failures.len()),
+        round: record.round,
+        avoid: state.avoid.clone(),
     }))
 }
 
@@ -68,6 +83,8 @@ pub(super) fn fold(record: &JobRecord) -> Option<Assignment> {
         keys: record.keys?,
         segments: record.progress.segments?,
         challenge: record.challenge.clone()?,
+        pause_ms: pause_ms(record.fold_failures.len()),
+        avoid: former_aggregators(record),
     }))
 }
 
@@ -78,13 +95,14 @@ pub(super) fn challenge(record: &JobRecord) -> Option<Challenge> {
         job: record.job,
         challenge: record.challenge.clone()?,
         segments: record.progress.segments?,
+        round: record.round,
     })
 }
 
 /// The event of segment `n`'s committed proof.
 pub(super) fn proof_event(record: &JobRecord, n: u32, at_ms: u64) -> Option<Event> {
     let state = record.segments.get(n as usize)?;
-    let body = EventBody::Proof { n, worker: state.prover?, node: state.node? };
+    let body = EventBody::Proof { n, worker: state.prover?, node: state.node_in(record.round)?, commit: state.commits };
     Some(event(record, at_ms, body))
 }
 
@@ -108,8 +126,11 @@ pub fn outstanding(record: &JobRecord, at_ms: u64) -> Vec<Command> {
         commands.push(Command::Assign(plan(record)));
     }
     commands.extend(challenge(record).map(Command::Challenge));
+    if is_over(record, record.epoch) {
+        commands.push(Command::Depose { job: record.job, epoch: record.epoch });
+    }
     for (n, state) in (0u32..).zip(&record.segments) {
-        if state.node.is_some() {
+        if state.node_in(record.round).is_some() {
             commands.extend(proof_event(record, n, at_ms).map(Command::Publish));
         } else {
             commands.extend(segment(record, n).map(Command::Assign));

@@ -3,9 +3,20 @@
 use zisk_common::messages::{Failed, Failure, FailureKind, FoldFailure};
 use zisk_common::subjects::Phase;
 
+use super::MAX_AGGREGATORS;
 use super::command::{self, Command};
-use super::transition::{Step, Verdict};
-use super::{MAX_AGGREGATORS, MAX_ATTEMPTS};
+use super::judge::is_over;
+use super::transition::Step;
+use super::verdict::{Reason, Verdict};
+
+/// Pause before the next attempt, after so many have failed: what fails at once is not to be tried a hundred times a second.
+pub(super) const fn pause_ms(failures: usize) -> u32 {
+    match failures {
+        0 | 1 => 0,
+        2 => 1_000,
+        _ => 4_000,
+    }
+}
 
 /// A unit of work.
 enum Unit {
@@ -20,8 +31,9 @@ impl Step<'_> {
         let unit = match (failure.segment, failure.phase) {
             (Some(n), _) => Unit::Segment(n),
             (None, Some(Phase::Folded | Phase::Final)) => Unit::Fold,
-            (None, Some(Phase::Contribution | Phase::Proof)) => {
-                return Verdict::Refused("a segment's failure that names no segment".to_owned());
+            (None, Some(Phase::Contribution | Phase::Proof | Phase::GivenBack | Phase::Rejected)) => {
+                let text = "a segment's failure that names no segment".to_owned();
+                return Verdict::Refused(Reason::Invalid, text);
             }
             (None, None | Some(Phase::Setup | Phase::Planned | Phase::Executed | Phase::Failed)) => Unit::Plan,
         };
@@ -33,13 +45,16 @@ impl Step<'_> {
     }
 
     fn plan_failed(&mut self, attempt: u32, failure: Failure) -> Verdict {
-        if command::is_planned(self.record) || attempt < self.record.plan_attempt {
-            return Verdict::Duplicate;
+        if command::is_planned(self.record) {
+            return Verdict::Dropped(Reason::Duplicate);
+        }
+        if attempt < self.record.plan_attempt {
+            return Verdict::Dropped(Reason::Stale);
         }
         self.record.plan_failures.push(failure.clone());
         if is_final(&failure) {
             self.fail(failure);
-        } else if self.record.plan_failures.len() >= MAX_ATTEMPTS {
+        } else if self.is_last(self.record.plan_failures.len()) {
             self.give_up("planning", failure);
         } else {
             self.record.plan_attempt = attempt.saturating_add(1);
@@ -48,36 +63,60 @@ impl Step<'_> {
         Verdict::Applied
     }
 
-    /// Counts a failed attempt at segment `n` and has it tried again, or ends the job.
     pub(super) fn segment_failed(&mut self, n: u32, attempt: u32, failure: Failure) -> Verdict {
         let Some(state) = self.record.segments.get_mut(n as usize).filter(|state| state.segment.is_some()) else {
-            return Verdict::Refused(format!("segment {n} is not cut"));
+            return Verdict::Refused(Reason::Early, format!("segment {n} is not cut"));
         };
         // A failure of an attempt that has been replaced says nothing about the one under way.
-        if state.node.is_some() || attempt < state.attempt {
-            return Verdict::Duplicate;
+        if state.node_in(self.record.round).is_some() || attempt < state.attempt {
+            return Verdict::Dropped(Reason::Stale);
         }
+        self.attempt_failed(n, attempt, failure);
+        Verdict::Applied
+    }
+
+    /// Counts a failed attempt at segment `n`, which has no proof, and has it tried again, or ends the job.
+    pub(super) fn attempt_failed(&mut self, n: u32, attempt: u32, failure: Failure) {
+        let state = &mut self.record.segments[n as usize];
         state.failures.push(failure.clone());
+        state.attempt = state.attempt.max(attempt).saturating_add(1);
+        let failures = state.failures.len();
         self.segment = Some(n);
         if is_final(&failure) {
             self.fail(failure);
-        } else if state.failures.len() >= MAX_ATTEMPTS {
+        } else if self.is_last(failures) {
             self.give_up(&format!("segment {n}"), failure);
         } else {
-            state.attempt = attempt.saturating_add(1);
             self.assign_segment(n);
         }
-        Verdict::Applied
+    }
+
+    /// Has segment `n` proven again after this attempt, which was no failure.
+    pub(super) fn prove_again(&mut self, n: u32, attempt: u32) {
+        if self.record.state.is_terminal() {
+            return;
+        }
+        let state = &mut self.record.segments[n as usize];
+        state.attempt = state.attempt.max(attempt).saturating_add(1);
+        self.assign_segment(n);
     }
 
     fn fold_failed(&mut self, epoch: u64, failure: Failure) -> Verdict {
         if self.record.progress.proven == 0 {
-            return Verdict::Refused("there is nothing to fold yet".to_owned());
+            return Verdict::Refused(Reason::Early, "there is nothing to fold yet".to_owned());
         }
         // An aggregator stands for one attempt, and its epoch for it.
+        if is_over(self.record, epoch) {
+            return Verdict::Dropped(Reason::Duplicate);
+        }
+        self.aggregation_failed(epoch, failure);
+        Verdict::Applied
+    }
+
+    /// Counts a failed aggregation and has another worker elected, or ends the job.
+    pub(super) fn aggregation_failed(&mut self, epoch: u64, failure: Failure) {
         let failures = &mut self.record.fold_failures;
         match failures.iter_mut().find(|known| known.epoch == epoch) {
-            Some(known) if known.failure.worker.is_some() => return Verdict::Duplicate,
             // Taken for lost before its report came.
             Some(known) => known.failure = failure.clone(),
             None => failures.push(FoldFailure { epoch, failure: failure.clone() }),
@@ -85,12 +124,11 @@ impl Step<'_> {
         let reported = failures.iter().filter(|known| known.failure.worker.is_some()).count();
         if is_final(&failure) {
             self.fail(failure);
-        } else if reported >= MAX_ATTEMPTS {
+        } else if self.is_last(reported) {
             self.give_up("aggregation", failure);
         } else {
             self.assign_fold();
         }
-        Verdict::Applied
     }
 
     /// Nobody holds the job's lease: asks for another aggregator, unless too many were lost. More than failures that were
@@ -111,8 +149,17 @@ impl Step<'_> {
         Verdict::Applied
     }
 
+    /// Whether this was the last attempt that a unit of work gets.
+    fn is_last(&self, failures: usize) -> bool {
+        failures >= self.record.max_attempts as usize
+    }
+
     fn give_up(&mut self, what: &str, last: Failure) {
-        let message = format!("{what} failed {MAX_ATTEMPTS} times, at last: {}", last.message);
+        let attempts = self.record.max_attempts;
+        let message = match attempts {
+            1 => format!("{what} failed: {}", last.message),
+            _ => format!("{what} failed {attempts} times, at last: {}", last.message),
+        };
         self.fail(Failure { kind: FailureKind::Internal, message, ..last });
     }
 }

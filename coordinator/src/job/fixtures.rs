@@ -7,7 +7,7 @@ use zisk_common::subjects::{Phase, RequestKind};
 use super::*;
 
 pub const DEFAULTS: Defaults =
-    Defaults { log_segment_steps: 18, max_steps: 1 << 32, timeout_seconds: 100, proof_retention_seconds: 1000 };
+    Defaults { log_segment_steps: 18, max_steps: 1 << 32, timeout_seconds: 100, max_attempts: 3, proof_retention_seconds: 1000 };
 
 /// A protocol whose contributions are any bytes but `b"malformed"`.
 pub struct AnyBytes;
@@ -17,9 +17,9 @@ impl Protocol for AnyBytes {
         if contribution == b"malformed" { Err("not a contribution".to_owned()) } else { Ok(()) }
     }
 
-    fn global_challenge(&self, key: &[u8], contributions: &[Vec<u8>], public: &[u8]) -> Result<Vec<u8>, String> {
-        if contributions.iter().any(|bytes| bytes == b"unchained") {
-            return Err("segments do not chain".to_owned());
+    fn global_challenge(&self, key: &[u8], contributions: &[Vec<u8>], public: &[u8]) -> Result<Vec<u8>, NoChallenge> {
+        if let Some(n) = contributions.iter().position(|bytes| bytes == b"unchained") {
+            return Err(NoChallenge { reason: "segments do not chain".to_owned(), segment: Some(n as u32) });
         }
         let all = [&[key.to_vec()], contributions, &[public.to_vec()]].concat().concat();
         Ok(Digest::of(&all).as_bytes().to_vec())
@@ -31,6 +31,8 @@ pub struct World {
     pub record: JobRecord,
     pub commands: Vec<Command>,
     pub worker: WorkerId,
+    /// Another, whose contributions are false.
+    pub liar: WorkerId,
     pub at_ms: u64,
 }
 
@@ -62,7 +64,7 @@ impl World {
         };
         let record = accept(goal, request, 10, &DEFAULTS, 1_000);
         let commands = accepted(&record, Some(1));
-        Self { record, commands, worker: WorkerId::random(), at_ms: 2_000 }
+        Self { record, commands, worker: WorkerId::random(), liar: WorkerId::random(), at_ms: 2_000 }
     }
 
     /// Applies one input; what follows is in `commands`.
@@ -128,6 +130,12 @@ impl World {
         })
     }
 
+    /// One that no proof can be made for.
+    pub fn false_contribution(&self, n: u32) -> Report {
+        let Report::Contribution(right) = self.contribution(n, format!("false {n}").as_bytes()) else { unreachable!() };
+        Report::Contribution(Contribution { worker: self.liar, ..right })
+    }
+
     pub fn proof(&self, n: u32, challenge: &[u8]) -> Report {
         Report::Proof(Proof {
             v: Version::default(),
@@ -139,6 +147,37 @@ impl World {
             challenge: Digest::of(challenge),
             milliseconds: 1,
         })
+    }
+
+    /// A proof that its aggregator will reject.
+    pub fn bad_proof(&self, n: u32, challenge: &[u8]) -> Report {
+        let Report::Proof(proof) = self.proof(n, challenge) else { unreachable!() };
+        Report::Proof(Proof { node: object(ObjectScope::Node(self.record.job), &format!("bad node {n}")), ..proof })
+    }
+
+    /// The aggregator rejects the proof that is committed.
+    pub fn rejected(&self, record: &JobRecord, n: u32, epoch: u64) -> Option<Report> {
+        let state = record.segments.get(n as usize)?;
+        Some(Report::Rejected(Rejected {
+            v: Version::default(),
+            job: record.job,
+            n,
+            worker: self.worker,
+            epoch,
+            commit: state.commits,
+            node: state.node?,
+            prover: state.prover?,
+            reason: "constraints do not hold".to_owned(),
+            proves: self.proves(state, n),
+        }))
+    }
+
+    /// The rival that the committed proof is right for.
+    fn proves(&self, state: &SegmentRecord, n: u32) -> Option<Digest> {
+        let right = honest_contribution(n);
+        let is_right = |rival: &Rival| rival.contribution == right;
+        let proven = state.node.is_some_and(|node| !is_bad(n, &node)) && state.rivals.iter().any(is_right);
+        proven.then(|| Digest::of(&right))
     }
 
     pub fn last(&self, epoch: u64) -> Report {
@@ -175,6 +214,11 @@ impl World {
         inputs.push(self.last(epoch));
         inputs.into_iter().map(Input::Report).collect()
     }
+}
+
+/// Whether it is of [`World::bad_proof`].
+pub fn is_bad(n: u32, node: &ObjectRef) -> bool {
+    node.key.digest == Digest::of(format!("bad node {n}").as_bytes())
 }
 
 pub fn honest_contribution(n: u32) -> Vec<u8> {

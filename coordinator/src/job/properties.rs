@@ -40,6 +40,12 @@ fn input(world: &World, choice: u8, n: u32, epoch: u64) -> Input {
         24 => return Input::Cleaned,
         25 => failed(FailureKind::Execution, Phase::Executed, None),
         26 => return Input::Admitted,
+        28 => world.bad_proof(n, &challenge),
+        30 => world.false_contribution(n),
+        29 => match world.rejected(&world.record, n, epoch) {
+            Some(rejected) => rejected,
+            None => world.last(epoch),
+        },
         _ => {
             return Input::Cancel { message: "by its client".to_owned() };
         }
@@ -52,7 +58,8 @@ fn check(record: &JobRecord) {
     let progress = record.progress;
     assert_eq!(progress.planned, count(|state| state.segment.is_some()));
     assert_eq!(progress.contributed, count(|state| state.contribution.is_some()));
-    assert_eq!(progress.proven, count(|state| state.node.is_some()));
+    let proven = record.segments.iter().filter(|state| state.node_in(record.round).is_some()).count() as u32;
+    assert_eq!(progress.proven, proven);
     let outcomes = [record.failure.is_some(), record.proof.is_some()];
     assert_eq!(record.state.is_terminal(), outcomes.contains(&true), "{record:?}");
     assert_ne!(outcomes, [true, true]);
@@ -95,11 +102,11 @@ proptest! {
     }
 
     #[test]
-    fn a_restart_anywhere_changes_nothing(choices in prop::collection::vec((0u8..28, 0u32..4, 1u64..6), 0..120)) {
+    fn a_restart_anywhere_changes_nothing(choices in prop::collection::vec((0u8..31, 0u32..4, 1u64..6), 0..120)) {
         let mut world = World::waiting(RequestKind::Prove);
         let mut other = World { record: world.record.clone(), commands: world.commands.clone(), ..World::new(RequestKind::Prove) };
         other.at_ms = world.at_ms;
-        other.worker = world.worker;
+        (other.worker, other.liar) = (world.worker, world.liar);
         for (choice, n, epoch) in choices {
             let next = input(&world, choice, n, epoch);
             other.record = restarted(&other.record);

@@ -1,6 +1,21 @@
 //! What the state machine needs of the proof protocol.
 
-use zisk_protocol::{GlobalChallenge, PublicValues};
+use zisk_protocol::{GlobalChallenge, ProtocolError, PublicValues};
+
+/// Why contributions have no challenge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoChallenge {
+    /// What is wrong.
+    pub reason: String,
+    /// The segment that does not follow from the one before.
+    pub segment: Option<u32>,
+}
+
+impl From<String> for NoChallenge {
+    fn from(reason: String) -> Self {
+        Self { reason, segment: None }
+    }
+}
 
 /// Checks contributions and derives the challenge; a seam so that the state machine is tested with made-up contributions.
 pub trait Protocol: Send + Sync {
@@ -20,7 +35,12 @@ pub trait Protocol: Send + Sync {
     ///
     /// # Errors
     /// Why these inputs have no challenge.
-    fn global_challenge(&self, verifying_key: &[u8], contributions: &[Vec<u8>], public_values: &[u8]) -> Result<Vec<u8>, String>;
+    fn global_challenge(
+        &self,
+        verifying_key: &[u8],
+        contributions: &[Vec<u8>],
+        public_values: &[u8],
+    ) -> Result<Vec<u8>, NoChallenge>;
 }
 
 /// The proof protocol itself.
@@ -32,7 +52,12 @@ impl Protocol for ZiskProtocol {
         zisk_protocol::check_contribution(index, contribution).map_err(|error| error.to_string())
     }
 
-    fn global_challenge(&self, verifying_key: &[u8], contributions: &[Vec<u8>], public_values: &[u8]) -> Result<Vec<u8>, String> {
+    fn global_challenge(
+        &self,
+        verifying_key: &[u8],
+        contributions: &[Vec<u8>],
+        public_values: &[u8],
+    ) -> Result<Vec<u8>, NoChallenge> {
         let verifying_key: [u8; 32] = verifying_key
             .try_into()
             .map_err(|_| format!("the verifying key's digest has {} bytes instead of 32", verifying_key.len()))?;
@@ -40,6 +65,12 @@ impl Protocol for ZiskProtocol {
             rmp_serde::from_slice(public_values).map_err(|error| format!("the public values do not decode: {error}"))?;
         zisk_protocol::global_challenge(&verifying_key, contributions, &public_values)
             .map(|GlobalChallenge(bytes)| bytes.to_vec())
-            .map_err(|error| error.to_string())
+            .map_err(|error| NoChallenge {
+                reason: error.to_string(),
+                segment: match error {
+                    ProtocolError::Chain { index, .. } => Some(index),
+                    _ => None,
+                },
+            })
     }
 }

@@ -1,20 +1,23 @@
 //! Workers' reports. Each result is committed once: the first that can be right wins, later ones are dropped.
 
+use zisk_common::ids::WorkerId;
 use zisk_common::messages::{
-    Contribution, EventBody, Executed, ExecutionSummary, Failure, FailureKind, Final, Folded, JobState, ObjectScope, Planned,
+    EventBody, Executed, ExecutionSummary, Failure, FailureKind, Final, Folded, GivenBack, JobState, ObjectScope, Planned,
     ProgramKeys, Proof, Report, SegmentRecord, SetupDone,
 };
 use zisk_common::subjects::{Phase, RequestKind};
 
 use super::MAX_SEGMENTS;
 use super::command::{Command, challenge_digest, event, proof_event, segment};
-use super::transition::{Step, Verdict, steps_of_cut};
+use super::judge::{self, Before, avoid, is_over};
+use super::transition::{Step, steps_of_cut};
+use super::verdict::{self, Reason, Verdict, note_incident};
 
 impl Step<'_> {
     pub(super) fn report(&mut self, report: Report) -> Verdict {
         let job = report.job();
         if job != self.record.job {
-            return refused(format!("it is for job {job}"));
+            return invalid(format!("it is for job {job}"));
         }
         let verdict = match report {
             Report::Setup(report) => self.setup(&report),
@@ -22,6 +25,8 @@ impl Step<'_> {
             Report::Executed(report) => self.executed(report),
             Report::Contribution(report) => self.contribution(report),
             Report::Proof(report) => self.proof(&report),
+            Report::GivenBack(report) => self.given_back(&report),
+            Report::Rejected(report) => self.rejected(report),
             Report::Folded(report) => self.folded(&report),
             Report::Final(report) => self.finished(&report),
             Report::Failed(report) => self.failed(report),
@@ -48,10 +53,10 @@ impl Step<'_> {
 
     fn setup(&mut self, report: &SetupDone) -> Verdict {
         if report.program != self.record.request.program {
-            return refused("it is for another program");
+            return invalid("it is for another program");
         }
         if !self.take_keys(report.keys) {
-            return Verdict::Duplicate;
+            return Verdict::Dropped(Reason::Duplicate);
         }
         if self.record.goal == RequestKind::Setup {
             self.complete();
@@ -62,10 +67,10 @@ impl Step<'_> {
     fn planned(&mut self, report: Planned) -> Verdict {
         let n = report.n;
         if self.record.goal != RequestKind::Prove {
-            return refused(format!("a {} job has no segments", self.record.goal));
+            return invalid(format!("a {} job has no segments", self.record.goal));
         }
         if report.segment.key.scope != ObjectScope::Segment(self.record.job) {
-            return refused(format!("{} is not a segment object of this job", report.segment.key));
+            return invalid(format!("{} is not a segment object of this job", report.segment.key));
         }
         if n >= self.record.progress.segments.unwrap_or(MAX_SEGMENTS) {
             return self.too_many_segments(n);
@@ -77,10 +82,10 @@ impl Step<'_> {
         if let Some(first) = self.record.segments[index].segment {
             if first.key != report.segment.key {
                 // The plan ran twice with different results: the first stays, work on it has begun.
-                return refused(format!("segment {n} was cut differently before"));
+                return invalid(format!("segment {n} was cut differently before"));
             }
             // Unless the segment's record was written and the job's was not: the coordinator died in between.
-            return if self.take_keys(report.keys) { Verdict::Applied } else { Verdict::Duplicate };
+            return if self.take_keys(report.keys) { Verdict::Applied } else { Verdict::Dropped(Reason::Duplicate) };
         }
         self.take_keys(report.keys);
         let state = &mut self.record.segments[index];
@@ -97,7 +102,7 @@ impl Step<'_> {
 
     fn too_many_segments(&mut self, n: u32) -> Verdict {
         if let Some(segments) = self.record.progress.segments {
-            return refused(format!("segment {n} of {segments}"));
+            return invalid(format!("segment {n} of {segments}"));
         }
         let message =
             format!("the program needs more than {MAX_SEGMENTS} segments: ask for larger ones (params.log_segment_steps)");
@@ -107,10 +112,10 @@ impl Step<'_> {
 
     fn executed(&mut self, report: Executed) -> Verdict {
         if self.record.goal == RequestKind::Setup {
-            return refused("a setup job has no execution");
+            return invalid("a setup job has no execution");
         }
         if self.record.execution.is_some() {
-            return Verdict::Duplicate;
+            return Verdict::Dropped(Reason::Duplicate);
         }
         self.take_keys(report.keys);
         let summary = ExecutionSummary {
@@ -144,49 +149,22 @@ impl Step<'_> {
         Verdict::Applied
     }
 
-    fn contribution(&mut self, report: Contribution) -> Verdict {
-        let n = report.n;
-        let Some(state) = self.record.segments.get_mut(n as usize).filter(|state| state.segment.is_some()) else {
-            return refused(format!("segment {n} is not cut"));
-        };
-        if let Some(first) = &state.contribution {
-            if *first == report.contribution {
-                return Verdict::Duplicate;
-            }
-            let by = state.contributor.map_or_else(|| "another worker".to_owned(), |id| id.to_string());
-            return Verdict::Incident(format!(
-                "the contribution of worker {} to segment {n} differs from the one that {by} committed",
-                report.worker
-            ));
-        }
-        if let Err(reason) = self.protocol.check_contribution(n, &report.contribution) {
-            let message = format!("contribution refused: {reason}");
-            let mut failure = failure_of(FailureKind::Internal, message.clone(), &report.worker, Phase::Contribution);
-            failure.segment = Some(n);
-            return match self.segment_failed(n, report.attempt, failure) {
-                Verdict::Applied => Verdict::Incident(format!("{message} (worker {})", report.worker)),
-                other => other,
-            };
-        }
-        state.contribution = Some(report.contribution);
-        state.contributor = Some(report.worker);
-        self.segment = Some(n);
-        self.record.progress.contributed += 1;
-        self.publish(EventBody::Contributed { n, worker: report.worker });
-        Verdict::Applied
-    }
-
     fn proof(&mut self, report: &Proof) -> Verdict {
-        let n = report.n;
+        let (n, worker, attempt, round) = (report.n, report.worker, report.attempt, self.record.round);
         let Some(challenge) = &self.record.challenge else {
-            return refused("the challenge is not derived yet");
+            return early("the challenge is not derived yet");
         };
         let expected = challenge_digest(challenge);
         let Some(state) = self.record.segments.get_mut(n as usize) else {
-            return refused(format!("segment {n} does not exist"));
+            return invalid(format!("segment {n} does not exist"));
         };
-        if state.node.is_some() {
-            return Verdict::Duplicate;
+        if state.node_in(round).is_some() {
+            self.repeated(n, Phase::Proof, worker, attempt);
+            return Verdict::Dropped(Reason::Duplicate);
+        }
+        // The same challenge comes back when a contribution takes its former place again.
+        if report.challenge != expected && self.record.past_challenges.contains(&report.challenge) {
+            return self.proof_of_earlier_round(n, worker, attempt);
         }
         let fault = if report.challenge != expected {
             Some("it was proven under another challenge".to_owned())
@@ -196,20 +174,70 @@ impl Step<'_> {
             None
         };
         if let Some(fault) = fault {
-            // Its worker has given the assignment up: somebody must prove the segment again.
-            let message = format!("segment proof refused: {fault}");
-            let mut failure = failure_of(FailureKind::Internal, message.clone(), &report.worker, Phase::Proof);
-            failure.segment = Some(n);
-            return match self.segment_failed(n, report.attempt, failure) {
-                Verdict::Applied => Verdict::Incident(format!("{message} (worker {})", report.worker)),
-                other => other,
-            };
+            return self.result_refused(n, worker, attempt, Phase::Proof, &format!("segment proof refused: {fault}"));
         }
+        let before = judge::before(state, round, &report.node, worker, attempt);
+        if matches!(before, Some(Before::Same)) {
+            return Verdict::Dropped(Reason::Stale);
+        }
+        let replaced = state.node.and(state.prover).map(|prover| (prover, state.proof_attempt));
         state.node = Some(report.node);
-        state.prover = Some(report.worker);
+        state.node_round = round;
+        state.prover = Some(worker);
+        state.proof_attempt = attempt;
+        state.commits = state.commits.saturating_add(1);
         self.segment = Some(n);
         self.record.progress.proven += 1;
+        if let Some((prover, attempt)) = replaced {
+            self.repeated(n, Phase::Proof, prover, attempt);
+        }
         self.commands.extend(proof_event(self.record, n, self.at_ms).map(Command::Publish));
+        if let Some(Before::Confirmed(wrongly)) = before {
+            self.vindicate(n, &wrongly);
+        }
+        Verdict::Applied
+    }
+
+    /// It was begun before the new round was known, which is no fault; but its worker has given the assignment up.
+    fn proof_of_earlier_round(&mut self, n: u32, worker: WorkerId, attempt: u32) -> Verdict {
+        let state = &mut self.record.segments[n as usize];
+        let committed = state.node.is_some() && (state.prover, state.proof_attempt) == (Some(worker), attempt);
+        if committed || attempt < state.attempt {
+            return Verdict::Dropped(Reason::Stale);
+        }
+        self.repeated(n, Phase::Proof, worker, attempt);
+        verdict::count(&mut self.record.dropped, Reason::Stale);
+        self.prove_again(n, attempt);
+        Verdict::Applied
+    }
+
+    /// A result that cannot be right is an attempt that failed. Its worker has given the assignment up, or will: somebody
+    /// must do it again.
+    pub(super) fn result_refused(&mut self, n: u32, worker: WorkerId, attempt: u32, phase: Phase, message: &str) -> Verdict {
+        self.repeated(n, phase, worker, attempt);
+        let mut failure = failure_of(FailureKind::Internal, message.to_owned(), &worker, phase);
+        failure.segment = Some(n);
+        note_incident(self.record, failure.clone());
+        let round = self.record.round;
+        let Some(state) = self.record.segments.get_mut(n as usize) else { return Verdict::Dropped(Reason::Stale) };
+        if state.node_in(round).is_some() || attempt < state.attempt {
+            return Verdict::Dropped(Reason::Stale);
+        }
+        avoid(state, worker);
+        self.attempt_failed(n, attempt, failure);
+        Verdict::Incident(format!("{message} (worker {worker})"))
+    }
+
+    fn given_back(&mut self, report: &GivenBack) -> Verdict {
+        let n = report.n;
+        let Some(state) = self.record.segments.get_mut(n as usize).filter(|state| state.contribution.is_some()) else {
+            return early(format!("segment {n} is not contributed"));
+        };
+        if state.given_back || state.node_in(self.record.round).is_some() || state.contributor != Some(report.worker) {
+            return Verdict::Dropped(Reason::Duplicate);
+        }
+        state.given_back = true;
+        self.segment = Some(n);
         Verdict::Applied
     }
 
@@ -219,7 +247,7 @@ impl Step<'_> {
         }
         // A new aggregator starts over.
         if report.epoch == self.record.epoch && report.folded <= self.record.progress.folded {
-            return Verdict::Duplicate;
+            return Verdict::Dropped(Reason::Duplicate);
         }
         self.record.epoch = report.epoch;
         self.record.progress.folded = report.folded;
@@ -228,14 +256,16 @@ impl Step<'_> {
     }
 
     fn finished(&mut self, report: &Final) -> Verdict {
-        if report.epoch < self.record.epoch {
+        if report.epoch < self.record.epoch || is_over(self.record, report.epoch) {
             return stale(report.epoch, self.record.epoch);
         }
-        if self.record.state != JobState::Folding {
-            return refused(format!("final proof of a job that is {}", self.record.state));
+        // Should a proof have been rejected after this aggregator had taken it, its own check is as good.
+        let proven_once = self.record.state == JobState::Proving && self.record.segments.iter().all(|state| state.commits > 0);
+        if self.record.state != JobState::Folding && !proven_once {
+            return early(format!("final proof of a job that is {}", self.record.state));
         }
         if report.proof.key.scope != ObjectScope::Proof {
-            return refused(format!("{} is not a proof object", report.proof.key));
+            return invalid(format!("{} is not a proof object", report.proof.key));
         }
         self.record.epoch = report.epoch;
         self.record.proof = Some(report.proof);
@@ -257,14 +287,18 @@ impl Step<'_> {
     }
 }
 
-fn failure_of(kind: FailureKind, message: String, worker: &zisk_common::ids::WorkerId, phase: Phase) -> Failure {
+fn failure_of(kind: FailureKind, message: String, worker: &WorkerId, phase: Phase) -> Failure {
     Failure { worker: Some(*worker), phase: Some(phase), ..Failure::new(kind, message) }
 }
 
-fn refused(reason: impl Into<String>) -> Verdict {
-    Verdict::Refused(reason.into())
+fn invalid(what: impl Into<String>) -> Verdict {
+    Verdict::Refused(Reason::Invalid, what.into())
+}
+
+fn early(what: impl Into<String>) -> Verdict {
+    Verdict::Refused(Reason::Early, what.into())
 }
 
 fn stale(epoch: u64, newest: u64) -> Verdict {
-    refused(format!("epoch {epoch} is stale: the aggregator has epoch {newest}"))
+    Verdict::Refused(Reason::Stale, format!("epoch {epoch} is stale: the aggregator has epoch {newest}"))
 }

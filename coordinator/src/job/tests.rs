@@ -129,9 +129,9 @@ fn a_segment_whose_report_was_lost_is_cut_again() {
     assert_eq!(assigned(&world.commands), [("plan".to_owned(), 0, 2)]);
 
     let second = world.planned(1);
-    assert_eq!(world.report(first), Verdict::Duplicate);
+    assert_eq!(world.report(first), Verdict::Dropped(Reason::Duplicate));
     assert_eq!(world.report(second), Verdict::Applied);
-    assert_eq!(world.report(executed), Verdict::Duplicate);
+    assert_eq!(world.report(executed), Verdict::Dropped(Reason::Duplicate));
     assert!(!assigned(&outstanding(&world.record, 0)).iter().any(|(kind, ..)| kind == "plan"));
 }
 
@@ -156,23 +156,13 @@ fn results_are_committed_once() {
     let mut world = proving(2);
     let challenge = World::honest_challenge(2);
     let (again, proof) = (world.contribution(0, &honest_contribution(0)), world.proof(0, &challenge));
-    assert_eq!(world.report(again), Verdict::Duplicate);
+    assert_eq!(world.report(again), Verdict::Dropped(Reason::Duplicate));
     assert_eq!(world.report(proof.clone()), Verdict::Applied);
-    assert_eq!(world.report(proof), Verdict::Duplicate);
-    assert_eq!(world.record.late_reports, 2);
+    assert_eq!(world.report(proof), Verdict::Dropped(Reason::Duplicate));
+    assert_eq!(world.record.dropped, DroppedReports { duplicate: 2, ..DroppedReports::default() });
+    // Delivered twice, not computed twice.
+    assert_eq!(world.record.progress.repeated, 0);
     assert_eq!(world.record.progress.proven, 1);
-}
-
-#[test]
-fn a_contribution_that_differs_is_an_incident_that_names_the_worker() {
-    let mut world = proving(2);
-    let first = world.worker;
-    world.worker = WorkerId::random();
-    let other = world.contribution(0, b"other");
-    let Verdict::Incident(text) = world.report(other) else { panic!("no incident") };
-    assert!(text.contains(&world.worker.to_string()) && text.contains(&first.to_string()), "{text}");
-    let kept = world.record.segments[0].contribution.clone().unwrap();
-    assert_eq!(kept.into_vec(), honest_contribution(0));
 }
 
 #[test]
@@ -192,7 +182,7 @@ fn three_failed_attempts_end_the_job() {
         assert_eq!(world.report(failed.clone()), Verdict::Applied);
         assert_eq!(assigned(&world.commands), [("segment".to_owned(), 0, attempt + 1)]);
         // The same failure delivered again is not another one.
-        assert_eq!(world.report(failed), Verdict::Duplicate);
+        assert_eq!(world.report(failed), Verdict::Dropped(Reason::Stale));
     }
     let failed = world.failed(FailureKind::Internal, Phase::Proof, Some(0), 3);
     world.report(failed);
@@ -229,7 +219,7 @@ fn a_stale_aggregator_is_refused() {
     assert_eq!(assigned(&world.commands), [("fold".to_owned(), 0, 1)]);
     assert_eq!(world.apply(Input::Elected { worker: world.worker, epoch: 9 }), Verdict::Applied);
     let (stale, newest) = (world.last(5), world.last(9));
-    assert!(matches!(world.report(stale), Verdict::Refused(_)));
+    assert!(matches!(world.report(stale), Verdict::Refused(..)));
     assert_eq!(world.report(newest), Verdict::Applied);
     assert_eq!(world.record.state, JobState::Completed);
 }
@@ -249,7 +239,7 @@ fn aggregators_that_fail_are_counted_by_epoch() {
         let report = failed(&world, epoch);
         assert_eq!(world.report(report.clone()), Verdict::Applied);
         assert_eq!(assigned(&world.commands).len(), 1);
-        assert_eq!(world.report(report), Verdict::Duplicate);
+        assert_eq!(world.report(report), Verdict::Dropped(Reason::Duplicate));
     }
     let last = failed(&world, 12);
     assert_eq!(world.report(last), Verdict::Applied);
@@ -316,7 +306,7 @@ fn segments_known_before_the_keys_are_assigned_with_them() {
     assert_eq!(world.report(executed), Verdict::Applied);
     assert_eq!(assigned(&world.commands), [("segment".to_owned(), 0, 1), ("segment".to_owned(), 1, 1)]);
     let again = world.planned(0);
-    assert_eq!(world.report(again), Verdict::Duplicate);
+    assert_eq!(world.report(again), Verdict::Dropped(Reason::Duplicate));
 }
 
 #[test]
@@ -329,4 +319,135 @@ fn a_restarted_coordinator_owes_what_is_not_done() {
     assert_eq!(assigned(&owed), [segment(0), segment(2)]);
     assert_eq!(events(&owed), [EventKind::Proof]);
     assert!(owed.iter().any(|command| matches!(command, Command::Challenge(_))));
+}
+
+#[test]
+fn what_is_computed_again_is_counted_once_and_given_back_work_is_not() {
+    let mut world = proving(2);
+    let challenge = World::honest_challenge(2);
+    let by = |world: &World, attempt| {
+        let Report::Contribution(it) = world.contribution(0, &honest_contribution(0)) else { panic!() };
+        Report::Contribution(Contribution { attempt, ..it })
+    };
+    // Its holder was lost after its contribution, and another computed it again; each report came twice.
+    for _ in 0..2 {
+        let again = by(&world, 2);
+        assert_eq!(world.report(again), Verdict::Dropped(Reason::Duplicate));
+    }
+    assert_eq!(world.record.progress.repeated, 1);
+    let first = world.proof(0, &challenge);
+    assert_eq!(world.report(first), Verdict::Applied);
+    let Report::Proof(proof) = world.proof(0, &challenge) else { panic!() };
+    let second = Report::Proof(Proof { attempt: 2, ..proof });
+    assert_eq!(world.report(second), Verdict::Dropped(Reason::Duplicate));
+    assert_eq!(world.record.progress.repeated, 2);
+
+    // The other was left to an idle worker by the one that contributed it.
+    let given_back = GivenBack { v: Version::default(), job: world.record.job, n: 1, worker: world.worker, attempt: 1 };
+    assert_eq!(world.report(Report::GivenBack(given_back)), Verdict::Applied);
+    let Report::Contribution(it) = world.contribution(1, &honest_contribution(1)) else { panic!() };
+    world.report(Report::Contribution(Contribution { attempt: 2, ..it }));
+    let other = world.proof(1, &challenge);
+    assert_eq!(world.report(other), Verdict::Applied);
+    assert_eq!(world.record.progress.repeated, 2);
+    let last = world.last(3);
+    world.report(last);
+    let Some(Command::Publish(end)) = world.commands.iter().rev().find(|it| matches!(it, Command::Publish(_))) else { panic!() };
+    assert_eq!((end.kind(), end.progress.repeated), (EventKind::Completed, 2));
+}
+
+#[test]
+fn a_job_gets_as_many_attempts_as_the_coordinator_says() {
+    for max_attempts in [1, 5] {
+        let mut world = proving(1);
+        world.record.max_attempts = max_attempts;
+        for attempt in 1..=max_attempts {
+            assert_eq!(world.record.state, JobState::Proving);
+            if let Some(Command::Assign(next)) = world.commands.iter().find(|it| matches!(it, Command::Assign(_))) {
+                let pause = [0, 0, 1, 4, 4][attempt as usize - 1];
+                assert_eq!(next.pause(), std::time::Duration::from_secs(pause));
+            }
+            let failed = world.failed(FailureKind::Internal, Phase::Proof, Some(0), attempt);
+            world.report(failed);
+        }
+        assert_eq!(world.record.state, JobState::Failed);
+    }
+}
+
+/// A proof by this worker in this attempt.
+fn proof_by(world: &World, worker: WorkerId, attempt: u32, bad: bool) -> Report {
+    let challenge = World::honest_challenge(world.record.progress.segments.unwrap());
+    let report = if bad { world.bad_proof(0, &challenge) } else { world.proof(0, &challenge) };
+    let Report::Proof(proof) = report else { panic!() };
+    Report::Proof(Proof { worker, attempt, ..proof })
+}
+
+#[test]
+fn a_rejected_proof_goes_away_and_names_its_prover() {
+    let mut world = proving(1);
+    let liar = WorkerId::random();
+    let bad = proof_by(&world, liar, 1, true);
+    assert_eq!(world.report(bad.clone()), Verdict::Applied);
+    assert_eq!(world.record.state, JobState::Folding);
+    let rejected = world.rejected(&world.record, 0, 5).unwrap();
+    let Verdict::Incident(text) = world.report(rejected.clone()) else { panic!("no incident") };
+    assert!(text.contains(&liar.to_string()) && text.contains("constraints"), "{text}");
+    assert_eq!((world.record.state, world.record.progress.proven), (JobState::Proving, 0));
+    let state = &world.record.segments[0];
+    assert_eq!((state.failures[0].worker, state.rejected[0].prover, &state.avoid[..]), (Some(liar), liar, &[liar][..]));
+    assert_eq!(events(&world.commands), [EventKind::Rejected]);
+    let Some(Command::Assign(Assignment::Segment(again))) = world.commands.last() else { panic!("not assigned") };
+    assert_eq!((again.attempt, &again.avoid[..]), (2, &[liar][..]));
+    assert_eq!(world.record.progress.repeated, 1);
+
+    // The same words again, and the same proof again, change nothing.
+    assert_eq!(world.report(rejected), Verdict::Dropped(Reason::Stale));
+    assert_eq!(world.report(bad), Verdict::Dropped(Reason::Stale));
+    let right = proof_by(&world, world.worker, 2, false);
+    assert_eq!(world.report(right), Verdict::Applied);
+    assert_eq!(outstanding(&world.record, 0).len(), 2, "challenge and proof's event");
+    let last = world.last(5);
+    assert_eq!(world.report(last), Verdict::Applied);
+    assert_eq!(world.record.state, JobState::Completed);
+}
+
+#[test]
+fn an_aggregator_that_rejects_too_much_is_replaced() {
+    let mut world = proving(1);
+    let [first, second] = [WorkerId::random(), WorkerId::random()];
+    let proof = proof_by(&world, first, 1, true);
+    world.report(proof);
+    let rejected = world.rejected(&world.record, 0, 5).unwrap();
+    world.report(rejected);
+    let proof = proof_by(&world, second, 2, false);
+    world.report(proof);
+    let rejected = world.rejected(&world.record, 0, 5).unwrap();
+    let Verdict::Incident(text) = world.report(rejected) else { panic!("no incident") };
+    assert!(text.contains(&format!("aggregator {} of epoch 5 is replaced", world.worker)), "{text}");
+    // The proof stands, the epoch is over, another worker is to aggregate.
+    assert_eq!(world.record.state, JobState::Folding);
+    assert!(world.commands.contains(&Command::Depose { job: world.record.job, epoch: 5 }));
+    let Some(Command::Assign(Assignment::Fold(fold))) = world.commands.last() else { panic!("no fold") };
+    assert_eq!(fold.avoid, [world.worker]);
+    let (late, more) = (world.last(5), world.rejected(&world.record, 0, 5).unwrap());
+    assert!(matches!(world.report(late), Verdict::Refused(Reason::Stale, _)));
+    assert!(matches!(world.report(more), Verdict::Refused(Reason::Stale, _)));
+    let last = world.last(9);
+    assert_eq!(world.report(last), Verdict::Applied);
+}
+
+#[test]
+fn a_proof_that_two_workers_make_alike_was_rejected_wrongly() {
+    let mut world = proving(1);
+    let [first, second] = [WorkerId::random(), WorkerId::random()];
+    let proof = proof_by(&world, first, 1, false);
+    world.report(proof);
+    let rejected = world.rejected(&world.record, 0, 5).unwrap();
+    world.report(rejected);
+    assert_eq!(world.record.segments[0].failures.len(), 1);
+    let proof = proof_by(&world, second, 2, false);
+    assert_eq!(world.report(proof), Verdict::Applied);
+    assert!(world.record.segments[0].failures.is_empty() && world.record.segments[0].avoid.is_empty());
+    assert!(world.commands.contains(&Command::Depose { job: world.record.job, epoch: 5 }));
+    assert_eq!(world.record.fold_failures[0].failure.worker, Some(world.worker));
 }

@@ -1,11 +1,12 @@
 //! One input, one step.
 
 use zisk_common::ids::WorkerId;
-use zisk_common::messages::{ByteBuf, EventBody, Failure, FailureKind, JobRecord, JobState, Progress, Report};
-use zisk_common::subjects::RequestKind;
+use zisk_common::messages::{EventBody, Failure, FailureKind, JobRecord, JobState, Progress, Report};
+use zisk_common::subjects::{Phase, RequestKind};
 
 use super::command::{self, Command};
 use super::protocol::Protocol;
+use super::verdict::{self, Reason, Verdict, count_repeated, note_repeated};
 
 /// Something that happened to a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,21 +38,6 @@ pub enum Input {
     Resumed,
 }
 
-/// What became of an input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// It changed the record, which must be committed before the commands are run.
-    Applied,
-    /// It changed the record, and shows that a worker is broken.
-    Incident(String),
-    /// Its result was committed before, or the job has ended.
-    Duplicate,
-    /// It cannot be right; dropped.
-    Refused(String),
-    /// Nothing to do.
-    Idle,
-}
-
 /// An input's effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
@@ -64,9 +50,9 @@ pub struct Transition {
 }
 
 impl Transition {
-    /// Whether there is something to commit.
-    pub fn changed(&self) -> bool {
-        matches!(self.verdict, Verdict::Applied | Verdict::Incident(_))
+    /// Whether there is something to commit: what is dropped is counted.
+    pub const fn changed(&self) -> bool {
+        !matches!(self.verdict, Verdict::Idle)
     }
 }
 
@@ -74,8 +60,8 @@ impl Transition {
 pub fn apply(record: &mut JobRecord, input: Input, at_ms: u64, protocol: &dyn Protocol) -> Transition {
     let mut step = Step { record, at_ms, protocol, commands: Vec::new(), segment: None };
     let verdict = if step.record.state.is_terminal() { step.after_the_end(&input) } else { step.while_active(input) };
-    if verdict == Verdict::Duplicate {
-        step.record.late_reports = step.record.late_reports.saturating_add(1);
+    if let Some(reason) = verdict.reason() {
+        verdict::count(&mut step.record.dropped, reason);
     }
     Transition { verdict, commands: step.commands, segment: step.segment }
 }
@@ -104,7 +90,7 @@ pub(super) struct Step<'a> {
 impl Step<'_> {
     fn after_the_end(&mut self, input: &Input) -> Verdict {
         match input {
-            Input::Report(_) => Verdict::Duplicate,
+            Input::Report(_) => Verdict::Dropped(Reason::Ended),
             Input::Cleaned if !self.record.cleaned => {
                 self.record.cleaned = true;
                 Verdict::Applied
@@ -146,17 +132,29 @@ impl Step<'_> {
 
     fn recount(&mut self) -> Verdict {
         let before = self.record.progress;
-        let mut counted = Progress { planned: 0, contributed: 0, proven: 0, ..before };
+        let repeated = count_repeated(&self.record.segments);
+        let mut counted = Progress { planned: 0, contributed: 0, proven: 0, repeated, ..before };
         for state in &self.record.segments {
             counted.planned += u32::from(state.segment.is_some());
             counted.contributed += u32::from(state.contribution.is_some());
-            counted.proven += u32::from(state.node.is_some());
+            counted.proven += u32::from(state.node_in(self.record.round).is_some());
         }
         self.record.progress = counted;
         self.record.progress.steps =
             self.record.execution.as_ref().map_or_else(|| steps_of_cut(self.record), |summary| summary.steps);
         let counted = self.record.progress;
-        if counted == before { Verdict::Idle } else { Verdict::Applied }
+        // A contribution was replaced, and its coordinator died before it could say so in the job's own record.
+        let round = self.record.segments.iter().map(|state| state.contribution_round).max().unwrap_or(0);
+        if round > self.record.round {
+            self.begin_round(round);
+            return Verdict::Applied;
+        }
+        // Or a proof was rejected.
+        let unproven = self.record.state == JobState::Folding && Some(counted.proven) != counted.segments;
+        if unproven {
+            self.record.state = JobState::Proving;
+        }
+        if counted == before && !unproven { Verdict::Idle } else { Verdict::Applied }
     }
 
     fn tick(&mut self) -> Verdict {
@@ -198,28 +196,17 @@ impl Step<'_> {
         }
     }
 
-    fn derive_challenge(&mut self) {
-        let contributions: Option<Vec<Vec<u8>>> =
-            self.record.segments.iter().map(|state| state.contribution.clone().map(ByteBuf::into_vec)).collect();
-        let (Some(contributions), Some(verifying_key), Some(public_values)) =
-            (contributions, &self.record.verifying_key, &self.record.public_values)
-        else {
-            return;
-        };
-        match self.protocol.global_challenge(verifying_key, &contributions, public_values) {
-            Ok(challenge) => {
-                self.record.challenge = Some(ByteBuf::from(challenge));
-                self.record.state = JobState::Proving;
-                self.record.timings.challenged_ms = self.at_ms;
-                self.commands.extend(command::challenge(self.record).map(Command::Challenge));
-                self.publish(EventBody::Challenged {});
-            }
-            Err(reason) => self.fail(Failure::new(FailureKind::Internal, format!("no challenge can be derived: {reason}"))),
-        }
-    }
-
     pub(super) fn publish(&mut self, body: EventBody) {
         self.commands.push(Command::Publish(command::event(self.record, self.at_ms, body)));
+    }
+
+    /// Counts a contribution or proof of segment `n` that is not the one that counts.
+    pub(super) fn repeated(&mut self, n: u32, phase: Phase, worker: WorkerId, attempt: u32) {
+        let Some(state) = self.record.segments.get_mut(n as usize) else { return };
+        if note_repeated(state, phase, worker, attempt) {
+            self.record.progress.repeated = self.record.progress.repeated.saturating_add(1);
+            self.segment = Some(n);
+        }
     }
 
     pub(super) fn assign_segment(&mut self, n: u32) {

@@ -95,6 +95,8 @@ struct Held {
     delivery: Arc<Delivery>,
     bytes: Option<Bytes>,
     contributed: Option<Box<dyn Contributed>>,
+    /// Its contribution was reported from here.
+    reported: bool,
 }
 
 /// A job this worker has something to do with.
@@ -114,8 +116,8 @@ pub struct Worker {
     /// Segments proven here whose upload and report are not finished.
     finishing: HashMap<Key, Held>,
     jobs: HashMap<JobId, Job>,
-    /// By job; kept while the broadcast may still be needed.
-    challenges: RecentJobs<GlobalChallenge>,
+    /// The newest round's, by job; kept while the broadcast may still be needed.
+    challenges: RecentJobs<(u32, GlobalChallenge)>,
     cancelled: RecentJobs<()>,
     planning: HashSet<JobId>,
     aggregating: HashMap<JobId, u64>,
@@ -232,7 +234,14 @@ impl Worker {
             error!(job = %message.job, bytes = message.challenge.len(), "challenge is not 32 bytes: ignored");
             return;
         };
-        self.challenges.insert(message.job, GlobalChallenge(challenge));
+        // One that was read may be older than one that was broadcast meanwhile.
+        if self.challenges.get(&message.job).is_some_and(|(round, _)| *round > message.round) {
+            return;
+        }
+        if message.round > 0 {
+            info!(job = %message.job, round = message.round, "a new challenge: its segments are proven anew");
+        }
+        self.challenges.insert(message.job, (message.round, GlobalChallenge(challenge)));
         if let Some(job) = self.jobs.get(&message.job) {
             self.schedule.challenge(job.age);
         }

@@ -28,7 +28,7 @@ impl Worker {
             return;
         };
         let (context, segment, events) = (self.context.clone(), held.segment.clone(), self.events.clone());
-        let challenge = self.challenges.get(&segment.assignment.job).copied();
+        let challenge = self.challenges.get(&segment.assignment.job).map(|(_, challenge)| *challenge);
         let start = match work {
             Work::Prove(_) => held.contributed.take().map(Start::Contributed),
             _ => held.bytes.take().map(Start::Segment),
@@ -42,7 +42,8 @@ impl Worker {
                 self.spawn(segment::contribute(context, segment, bytes, events));
             }
             (Work::Prove(_) | Work::ContributeAndProve(_), Some(start), Some(challenge)) => {
-                self.spawn(segment::prove(context, segment, start, challenge, events));
+                let again = !held.reported;
+                self.spawn(segment::prove(context, segment, start, challenge, again, events));
             }
             // The schedule and what is held disagree: give the segment to someone else rather than stop.
             _ => {
@@ -73,6 +74,7 @@ impl Worker {
             Some(held) => {
                 let dropped = self.schedule.contributed(key, contributed.memory_bytes());
                 held.contributed = Some(contributed);
+                held.reported = true;
                 for key in dropped {
                     if let Some(held) = self.held.get_mut(&key) {
                         held.contributed = None;
@@ -110,11 +112,17 @@ impl Worker {
             return;
         }
         for key in self.schedule.give_back(idle) {
-            if let Some(held) = self.held.get(&key) {
-                info!(job = %held.segment.assignment.job, segment = key.index, "given back to an idle worker");
-                counter!(SEGMENTS, "event" => "given_back").increment(1);
-            }
-            self.nak(key);
+            let Some(held) = self.held.remove(&key) else { continue };
+            info!(job = %held.segment.assignment.job, segment = key.index, "given back to an idle worker");
+            counter!(SEGMENTS, "event" => "given_back").increment(1);
+            held.segment.cancel.cancel();
+            let context = self.context.clone();
+            self.settle(async move {
+                if held.reported {
+                    segment::report_given_back(&context, &held.segment).await;
+                }
+                held.delivery.nak().await;
+            });
         }
     }
 

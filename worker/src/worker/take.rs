@@ -53,7 +53,8 @@ impl Worker {
             assignment: Arc::new(assignment),
             cancel: cancel.child_token(),
         };
-        let held = Held { segment: segment.clone(), delivery: Arc::new(delivery), bytes: None, contributed: None };
+        let held =
+            Held { segment: segment.clone(), delivery: Arc::new(delivery), bytes: None, contributed: None, reported: false };
         self.held.insert(key, held);
         self.spawn(segment::fetch(self.context.clone(), segment, redeliveries > 0, self.events.clone()));
     }

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use zisk_common::bus::{Bus, BusConfig};
 use zisk_common::ids::{Digest, JobId};
 use zisk_common::messages::{
-    Assignment, ByteBuf, Cancel, Challenge, Event, EventBody, ExecutionSummary, Failure, FailureKind, FoldAssignment, JobParams,
-    JobRecord, JobRequest, JobState, ObjectScope, PlanAssignment, Progress, Report, SegmentAssignment, SegmentRecord, Timings,
-    Version, WorkerPresence, WorkerState,
+    Assignment, ByteBuf, Cancel, Challenge, DroppedReports, Event, EventBody, ExecutionSummary, Failure, FailureKind,
+    FoldAssignment, JobParams, JobRecord, JobRequest, JobState, ObjectScope, PlanAssignment, Progress, Report, SegmentAssignment,
+    SegmentRecord, Timings, Version, WorkerPresence, WorkerState,
 };
 use zisk_common::objects::{Objects, StoreUrl};
 use zisk_common::subjects::{AssignmentKind, BucketKind, ConsumerKind, RequestKind, Subject};
@@ -212,6 +212,7 @@ impl Stage {
             program: program.key.digest,
             input: Some(input),
             params,
+            pause_ms: 0,
         };
         self.bus.publish_assignment(&Assignment::Plan(plan), FakeBackend::VERSION).await.unwrap();
         job
@@ -275,7 +276,8 @@ impl Conductor {
                     continue;
                 }
                 match report {
-                    Report::Setup(_) | Report::Folded(_) => {}
+                    Report::Setup(_) | Report::Folded(_) | Report::GivenBack(_) => {}
+                    Report::Rejected(rejected) => panic!("{rejected:?}"),
                     Report::Planned(planned) => {
                         let assignment = SegmentAssignment {
                             v: Version::default(),
@@ -286,6 +288,9 @@ impl Conductor {
                             keys: planned.keys,
                             segment: planned.segment,
                             params: record.request.params.clone(),
+                            pause_ms: 0,
+                            round: 0,
+                            avoid: Vec::new(),
                         };
                         record.keys = Some(planned.keys);
                         self.bus.publish_assignment(&Assignment::Segment(assignment), FakeBackend::VERSION).await.unwrap();
@@ -314,9 +319,14 @@ impl Conductor {
                         if !proven.insert(proof.n) {
                             duplicates += 1;
                         } else {
-                            let segment = SegmentRecord { node: Some(proof.node), ..SegmentRecord::default() };
+                            let segment = SegmentRecord {
+                                contribution: Some(ByteBuf::new()),
+                                node: Some(proof.node),
+                                commits: 1,
+                                ..SegmentRecord::default()
+                            };
                             segment_records.put(format!("{job}.{}", proof.n), &segment).await.unwrap();
-                            let body = EventBody::Proof { n: proof.n, worker: proof.worker, node: proof.node };
+                            let body = EventBody::Proof { n: proof.n, worker: proof.worker, node: proof.node, commit: 1 };
                             self.event(job, body).await;
                         }
                     }
@@ -343,6 +353,8 @@ impl Conductor {
             let segments = record.execution.as_ref().map(|execution| execution.segments);
             if !challenged && segments.is_some_and(|segments| contributed.len() as u32 == segments) {
                 challenged = true;
+                record.challenge = Some(ByteBuf::from(FakeBackend::CHALLENGE.0));
+                jobs.put(job, &record).await.unwrap();
                 self.broadcast(job, segments.unwrap()).await;
             }
             // Without an aggregator for a while: have one elected.
@@ -360,7 +372,7 @@ impl Conductor {
 
     async fn broadcast(&self, job: JobId, segments: u32) {
         let challenge = ByteBuf::from(FakeBackend::CHALLENGE.0);
-        self.bus.broadcast_challenge(&Challenge { v: Version::default(), job, challenge, segments }).await.unwrap();
+        self.bus.broadcast_challenge(&Challenge { v: Version::default(), job, challenge, segments, round: 0 }).await.unwrap();
     }
 
     async fn assign_fold(&self, record: &JobRecord, n: u32) {
@@ -373,6 +385,8 @@ impl Conductor {
             keys: record.keys.unwrap(),
             segments: record.execution.as_ref().unwrap().segments,
             challenge: ByteBuf::from(FakeBackend::CHALLENGE.0),
+            pause_ms: 0,
+            avoid: Vec::new(),
         };
         self.bus.publish_assignment(&Assignment::Fold(fold), FakeBackend::VERSION).await.unwrap();
     }
@@ -401,6 +415,8 @@ fn record(goal: RequestKind, request: JobRequest) -> JobRecord {
         public_values: None,
         verifying_key: None,
         challenge: None,
+        round: 0,
+        past_challenges: Vec::new(),
         epoch: 0,
         plan_attempt: 1,
         plan_failures: Vec::new(),
@@ -409,7 +425,9 @@ fn record(goal: RequestKind, request: JobRequest) -> JobRecord {
         proof: None,
         failure: None,
         timings: Timings::default(),
-        late_reports: 0,
+        max_attempts: 3,
+        dropped: DroppedReports::default(),
+        incidents: Vec::new(),
         bytes: 0,
         cleaned: false,
     }

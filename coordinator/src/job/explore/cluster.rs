@@ -4,11 +4,11 @@
 //! their own: an assignment in its set is one that waits, is held, or whose holder died. What costs a fault is bounded
 //! by a budget, so that the states are finite.
 
-use zisk_common::messages::{Assignment, FailureKind, Report};
+use zisk_common::messages::{Assignment, FailureKind, Proof, Report};
 use zisk_common::subjects::{Phase, RequestKind};
 
-use super::steps::{News, Step, Steps, proof_of};
-use crate::job::fixtures::{DEFAULTS, honest_contribution};
+use super::steps::{News, Step, Steps, proof_number, proof_of};
+use crate::job::fixtures::{DEFAULTS, honest_contribution, is_bad};
 use crate::job::*;
 
 /// Where everything stands.
@@ -19,15 +19,17 @@ pub struct State {
     /// The coordinator has the job in memory; else it died.
     pub up: bool,
     /// Assignments on the bus, and those that ever were: the server knows message ids for two minutes.
-    assigned: u64,
-    published: u64,
-    /// Reports on the bus, and those that ever were.
-    reports: u128,
-    posted: u128,
-    challenge: bool,
+    assigned: Numbers,
+    published: Numbers,
+    /// Reports on the bus.
+    reports: Numbers,
+    /// Those that their makers know to have posted and post again by a fault only.
+    posted: Numbers,
+    /// The round of the challenge that was broadcast, counted from 1; 0 when none was.
+    challenge: u32,
     cancel: bool,
-    /// The segments whose proofs' events were published.
-    proofs: u8,
+    /// The proofs whose events were published.
+    proofs: u64,
     /// The job's end was published.
     ended: bool,
     /// The epoch of the aggregator, 0 when there is none, and the newest there was.
@@ -53,7 +55,7 @@ pub struct Move {
     pub kind: Kind,
     pub what: &'static str,
     /// The report, assignment or epoch it is about.
-    pub which: u8,
+    pub which: u16,
     pub to: State,
 }
 
@@ -78,11 +80,11 @@ impl Cluster {
         let empty = State {
             record,
             up: false,
-            assigned: 0,
-            published: 0,
-            reports: 0,
-            posted: 0,
-            challenge: false,
+            assigned: Numbers::NONE,
+            published: Numbers::NONE,
+            reports: Numbers::NONE,
+            posted: Numbers::NONE,
+            challenge: 0,
             cancel: false,
             proofs: 0,
             ended: false,
@@ -104,7 +106,11 @@ impl Cluster {
         if !state.ended {
             return Err("the job was cleaned up, but nobody was told how it ended".to_owned());
         }
-        let left = state.assigned != 0 || state.reports != 0 || state.challenge || state.cancel || state.lease != 0;
+        let left = state.assigned != Numbers::NONE
+            || state.reports != Numbers::NONE
+            || state.challenge != 0
+            || state.cancel
+            || state.lease != 0;
         if left { Err("something of the job is left on the bus".to_owned()) } else { Ok(true) }
     }
 
@@ -128,7 +134,7 @@ impl Cluster {
         }
         // Late reports are seen to by `Steps::check_ended`, for every record and not only those they can reach.
         if !ended {
-            for number in bits(state.assigned.into()) {
+            for number in state.assigned.numbers() {
                 self.work(state, number);
             }
             self.aggregate(state);
@@ -136,12 +142,12 @@ impl Cluster {
         Ok(std::mem::take(&mut self.moves))
     }
 
-    fn go(&mut self, kind: Kind, what: &'static str, which: u8, to: State) {
+    fn go(&mut self, kind: Kind, what: &'static str, which: u16, to: State) {
         self.moves.push(Move { kind, what, which, to });
     }
 
     /// A move that costs a fault.
-    fn fault(&mut self, what: &'static str, which: u8, to: State) {
+    fn fault(&mut self, what: &'static str, which: u16, to: State) {
         if let Some(faults) = to.faults.checked_sub(1) {
             self.go(Kind::Chance, what, which, State { faults, ..to });
         }
@@ -152,15 +158,20 @@ impl Cluster {
         for command in commands {
             match command {
                 Command::Assign(assignment) => {
-                    let bit = 1 << self.steps.number_assignment(assignment);
-                    if forgotten || state.published & bit == 0 {
-                        state.assigned |= bit;
-                        state.published |= bit;
+                    let number = self.steps.number_assignment(assignment);
+                    if forgotten || !state.published.has(number) {
+                        state.assigned = state.assigned.with(number);
+                        state.published = state.published.with(number);
                     }
                 }
-                Command::Challenge(_) => state.challenge = true,
+                Command::Challenge(it) => state.challenge = it.round + 1,
                 Command::Cancel(_) => state.cancel = true,
                 Command::Publish(event) if event.kind().is_terminal() => state.ended = true,
+                Command::Depose { epoch, .. } => {
+                    if u64::from(state.lease) == *epoch {
+                        state.lease = 0;
+                    }
+                }
                 Command::Publish(_) => state.proofs |= proof_of(command).map_or(0, |n| 1 << n),
                 Command::Dead(_) | Command::CleanUp => {}
             }
@@ -185,10 +196,11 @@ impl Cluster {
                         Assignment::Fold(_) => phase == Phase::Final,
                     }
                 };
-                !bits(state.assigned.into()).any(there) && !bits(state.reports).any(reported)
+                !state.assigned.numbers().any(there) && !state.reports.numbers().any(reported)
             }
-            Command::Challenge(_) => !state.challenge,
+            Command::Challenge(it) => state.challenge != it.round + 1,
             Command::Cancel(_) => !state.cancel,
+            Command::Depose { epoch, .. } => u64::from(state.lease) == *epoch,
             Command::Publish(_) => proof_of(command).map_or(!state.ended, |n| state.proofs & 1 << n == 0),
             Command::Dead(_) | Command::CleanUp => false,
         });
@@ -199,8 +211,8 @@ impl Cluster {
     fn take(&mut self, state: &State, news: News, kind: Kind, what: &'static str) -> Result<(), String> {
         let step = self.steps.take(state.record, news)?;
         let (which, acked) = match news {
-            News::Report(number) => (number, state.reports & !(1 << number)),
-            News::Elected(epoch) => (epoch, state.reports),
+            News::Report(number) => (number, state.reports.without(number)),
+            News::Elected(epoch) => (epoch.into(), state.reports),
             _ => (0, state.reports),
         };
         let mut done = State { record: step.after, ..*state };
@@ -233,7 +245,7 @@ impl Cluster {
     }
 
     /// Segments are written before the record that counts them.
-    fn die_between_writes(&mut self, state: &State, steps: &[&Step], which: u8) {
+    fn die_between_writes(&mut self, state: &State, steps: &[&Step], which: u16) {
         let mut torn = self.steps.record(state.record).clone();
         for step in steps {
             let Some(n) = step.segment.map(|n| n as usize) else { continue };
@@ -277,7 +289,7 @@ impl Cluster {
         if self.steps.record(state.record).is_waiting() {
             self.take(state, News::Admitted, Kind::Progress, "is admitted")?;
         }
-        let waiting: Vec<u8> = bits(state.reports).collect();
+        let waiting: Vec<u16> = state.reports.numbers().collect();
         for &number in &waiting {
             self.take(state, News::Report(number), Kind::Progress, "takes report")?;
         }
@@ -288,7 +300,7 @@ impl Cluster {
             self.take(state, News::Elected(state.lease), Kind::Progress, "sees epoch")?;
         }
         let is_fold = |number| matches!(self.steps.assignment(number), Assignment::Fold(_));
-        if concerns && state.lease == 0 && !bits(state.assigned.into()).any(is_fold) {
+        if concerns && state.lease == 0 && !state.assigned.numbers().any(is_fold) {
             self.take(state, News::LeaseLost, Kind::Progress, "misses an aggregator")?;
         }
         self.take(state, News::Cancel, Kind::Chance, "is told to cancel")?;
@@ -303,7 +315,7 @@ impl Cluster {
     }
 
     /// Two reports that share a commit, of which only the segments were written.
-    fn die_over_two(&mut self, state: &State, waiting: &[u8]) -> Result<(), String> {
+    fn die_over_two(&mut self, state: &State, waiting: &[u16]) -> Result<(), String> {
         if state.faults == 0 {
             return Ok(());
         }
@@ -321,7 +333,7 @@ impl Cluster {
 
     fn clean_up(&mut self, state: &State) -> Result<(), String> {
         self.fault("the coordinator dies", 0, State { up: false, ..*state });
-        let purged = State { assigned: 0, reports: 0, challenge: false, cancel: false, lease: 0, ..*state };
+        let purged = State { assigned: Numbers::NONE, reports: Numbers::NONE, challenge: 0, cancel: false, lease: 0, ..*state };
         self.fault("dies between clean-up and its record", 0, State { up: false, ..purged });
         let step = self.steps.take(state.record, News::Cleaned)?;
         self.go(Kind::Progress, "cleans up", 0, State { record: step.after, ..purged });
@@ -329,24 +341,20 @@ impl Cluster {
     }
 
     /// Puts a report on the bus. Once is progress, again is a fault: the worker died before its ack, or is another.
-    fn post(&mut self, state: &State, what: &'static str, report: Report, expected: bool) -> u8 {
+    fn post(&mut self, state: &State, what: &'static str, report: Report, expected: bool) -> u16 {
         let number = self.steps.number_report(report);
-        let to = State { reports: state.reports | 1 << number, posted: state.posted | 1 << number, ..*state };
-        if expected && !self.has_posted(state, number) {
-            self.go(Kind::Progress, what, number, to);
+        let to = posted(state, number);
+        if expected && !state.posted.has(number) {
+            self.go(Kind::Progress, what, number, State { posted: state.posted.with(number), ..to });
         } else if to != *state {
             self.fault(what, number, to);
         }
         number
     }
 
-    fn has_posted(&self, state: &State, number: u8) -> bool {
-        state.posted & 1 << number != 0
-    }
-
     /// What the holder of an assignment may do.
-    fn work(&mut self, state: &State, number: u8) {
-        let given_up = State { assigned: state.assigned & !(1 << number), ..*state };
+    fn work(&mut self, state: &State, number: u16) {
+        let given_up = State { assigned: state.assigned.without(number), ..*state };
         match self.steps.assignment(number).clone() {
             Assignment::Plan(plan) => self.plan(state, &given_up, plan.attempt),
             Assignment::Segment(segment) => self.segment(state, &given_up, segment.n, segment.attempt),
@@ -373,7 +381,7 @@ impl Cluster {
                 .map(|(kind, attempt)| world.failed(kind, Phase::Executed, None, attempt));
         for report in reports {
             let number = self.post(state, "cuts a segment", report, true);
-            if !self.has_posted(state, number) {
+            if !state.posted.has(number) {
                 return self.fail(state, given_up, failures);
             }
         }
@@ -385,19 +393,27 @@ impl Cluster {
 
     fn segment(&mut self, state: &State, given_up: &State, n: u32, attempt: u32) {
         let (record, world) = (self.steps.record(state.record), self.steps.world.clone());
-        let challenge = record.challenge.clone().filter(|_| state.challenge);
-        if record.segments.get(n as usize).is_some_and(|segment| segment.node.is_some()) {
-            self.go(Kind::Progress, "drops a segment that is proven", n as u8, *given_up);
+        let challenge = record.challenge.clone().filter(|_| state.challenge == record.round + 1);
+        let earlier = record.past_challenges.last().copied();
+        if record.segments.get(n as usize).is_some_and(|segment| segment.node_in(record.round).is_some()) {
+            self.go(Kind::Progress, "drops a segment that is proven", n as u16, *given_up);
         }
         let failures = [(FailureKind::Internal, attempt), (FailureKind::Internal, attempt + 1)]
             .map(|(kind, attempt)| world.failed(kind, Phase::Proof, Some(n), attempt));
         self.fail(state, given_up, failures);
         self.post(state, "contributes nonsense", with_attempt(world.contribution(n, b"malformed"), attempt), false);
+        self.post(state, "contributes falsely", with_attempt(world.false_contribution(n), attempt), false);
         let number = self.post(state, "contributes", world.contribution(n, &honest_contribution(n)), true);
-        let Some(challenge) = challenge.filter(|_| self.has_posted(state, number)) else { return };
+        let Some(challenge) = challenge.filter(|_| state.posted.has(number)) else { return };
         let wrong = self.steps.number_report(with_attempt(world.proof(n, b"another challenge"), attempt));
         self.fault("proves the wrong thing", wrong, posted(given_up, wrong));
-        let right = world.proof(n, &challenge);
+        if let (Some(challenge), Report::Proof(proof)) = (earlier, with_attempt(world.proof(n, b""), attempt)) {
+            let late = self.steps.number_report(Report::Proof(Proof { challenge, ..proof }));
+            self.fault("proves under the challenge before", late, posted(given_up, late));
+        }
+        let bad = self.steps.number_report(with_attempt(world.bad_proof(n, &challenge), attempt));
+        self.fault("proves nonsense", bad, posted(given_up, bad));
+        let right = with_attempt(world.proof(n, &challenge), attempt);
         let number = self.post(state, "proves and dies before its ack", right, false);
         let mut proven = posted(given_up, number);
         if proven.lease == 0 {
@@ -417,7 +433,12 @@ impl Cluster {
 
     /// What the aggregator may do, and those before it that do not know that they were replaced.
     fn aggregate(&mut self, state: &State) {
-        let whole = state.proofs.count_ones() == self.segments;
+        let record = self.steps.record(state.record).clone();
+        let told = |n: u32| record.segments.get(n as usize).filter(|it| state.proofs & 1 << proof_number(n, it.commits) != 0);
+        let node_of = |n: u32| told(n).and_then(|it| it.node_in(record.round));
+        let is_true = |n: u32| told(n).and_then(|it| it.contribution.as_ref()).is_some_and(|it| *it == honest_contribution(n));
+        let is_good = |n: u32| is_true(n) && node_of(n).is_some_and(|node| !is_bad(n, &node));
+        let whole = (0..self.segments).all(is_good);
         for epoch in 1..=state.epoch {
             if whole {
                 let last = self.steps.world.last(epoch.into());
@@ -427,8 +448,18 @@ impl Cluster {
         if state.lease == 0 {
             return;
         }
+        for n in 0..self.segments {
+            if node_of(n).is_none() {
+                continue;
+            }
+            let Some(rejected) = self.steps.world.rejected(&record, n, state.lease.into()) else { continue };
+            match is_good(n) {
+                false => self.post(state, "rejects a proof", rejected, true),
+                true => self.post(state, "rejects a good proof", rejected, false),
+            };
+        }
         let vacant = State { lease: 0, ..*state };
-        self.fault("the aggregator is lost", state.lease, vacant);
+        self.fault("the aggregator is lost", state.lease.into(), vacant);
         let failed = self.steps.world.failed(FailureKind::Internal, Phase::Folded, None, state.lease.into());
         let number = self.steps.number_report(failed);
         self.fault("the aggregator fails", number, posted(&vacant, number));
@@ -440,8 +471,8 @@ fn elect(state: &State) -> State {
     State { lease: state.epoch + 1, epoch: state.epoch + 1, ..*state }
 }
 
-fn posted(state: &State, number: u8) -> State {
-    State { reports: state.reports | 1 << number, posted: state.posted | 1 << number, ..*state }
+fn posted(state: &State, number: u16) -> State {
+    State { reports: state.reports.with(number), ..*state }
 }
 
 fn with_attempt(mut report: Report, newest: u32) -> Report {
@@ -453,7 +484,36 @@ fn with_attempt(mut report: Report, newest: u32) -> Report {
     report
 }
 
-/// The numbers of the bits set.
-fn bits(set: u128) -> impl Iterator<Item = u8> {
-    (0..128u8).filter(move |&number| set & 1 << number != 0)
+/// Assignments or reports by number: a small set in the order of its members, 0 for each free place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Numbers([u16; MOST_NUMBERS]);
+
+/// More than any job explored ever has.
+const MOST_NUMBERS: usize = 24;
+
+impl Numbers {
+    const NONE: Self = Self([0; MOST_NUMBERS]);
+
+    fn with(mut self, number: u16) -> Self {
+        if !self.has(number) {
+            assert!(self.0[0] == 0, "more messages than a state has places");
+            self.0[0] = number + 1;
+            self.0.sort_unstable();
+        }
+        self
+    }
+
+    fn without(mut self, number: u16) -> Self {
+        self.0.iter_mut().filter(|place| **place == number + 1).for_each(|place| *place = 0);
+        self.0.sort_unstable();
+        self
+    }
+
+    fn has(self, number: u16) -> bool {
+        self.0.contains(&(number + 1))
+    }
+
+    fn numbers(self) -> impl Iterator<Item = u16> {
+        self.0.into_iter().filter_map(|place| place.checked_sub(1))
+    }
 }

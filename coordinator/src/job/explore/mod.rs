@@ -45,7 +45,7 @@ fn is_segment(command: &Command) -> bool {
 }
 
 /// Defects, each with the rule that shows it.
-const DEFECTS: [(Defect, &str); 10] = [
+const DEFECTS: [(Defect, &str); 12] = [
     (
         Defect {
             in_step: |_, input, after, _| {
@@ -81,7 +81,7 @@ const DEFECTS: [(Defect, &str); 10] = [
             },
             ..SOUND
         },
-        "a contribution is committed once",
+        "a contribution gives way to a rival alone",
     ),
     (
         Defect {
@@ -104,6 +104,19 @@ const DEFECTS: [(Defect, &str); 10] = [
             ..SOUND
         },
         "no work for a job that has ended",
+    ),
+    (Defect { forgets: |command| matches!(command, Command::Depose { .. }), ..SOUND }, "would not know that it owes"),
+    (
+        Defect {
+            in_step: |_, input, after, _| {
+                if matches!(input, Input::LeaseLost) {
+                    after.segments.iter_mut().for_each(|segment| segment.node = None);
+                    after.progress.proven = 0;
+                }
+            },
+            ..SOUND
+        },
+        "by the newest aggregator's word alone",
     ),
     (
         Defect {
@@ -132,7 +145,7 @@ const DEFECTS: [(Defect, &str); 10] = [
 #[test]
 fn every_defect_is_found() {
     for (number, (defect, rule)) in DEFECTS.into_iter().enumerate() {
-        let Err(broken) = explore(RequestKind::Prove, 1, 1, defect) else { panic!("defect {number} was not found: {rule}") };
+        let Err(broken) = explore(RequestKind::Prove, 1, 2, defect) else { panic!("defect {number} was not found: {rule}") };
         assert!(broken.rule.contains(rule), "defect {number}: {broken}");
     }
 }

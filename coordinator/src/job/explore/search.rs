@@ -35,7 +35,7 @@ struct Search {
     known: HashMap<State, u32>,
     states: Vec<State>,
     /// Whence and how each state was first reached.
-    origins: Vec<Option<(u32, &'static str, u8)>>,
+    origins: Vec<Option<(u32, &'static str, u16)>>,
     /// From, to.
     progress: Vec<(u32, u32)>,
     rescues: Vec<(u32, u32)>,
@@ -89,7 +89,7 @@ pub fn explore(goal: RequestKind, segments: u32, faults: u8, defect: Defect) -> 
 }
 
 impl Search {
-    fn number(&mut self, state: State, origin: Option<(u32, &'static str, u8)>) -> u32 {
+    fn number(&mut self, state: State, origin: Option<(u32, &'static str, u16)>) -> u32 {
         *self.known.entry(state).or_insert_with(|| {
             self.states.push(state);
             self.origins.push(origin);

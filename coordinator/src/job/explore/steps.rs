@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::rc::Rc;
 
-use zisk_common::messages::{Assignment, EventBody, JobRecord, JobState, Progress, Report, SegmentRecord, encode};
+use zisk_common::messages::{
+    Assignment, DroppedReports, EventBody, JobRecord, JobState, Progress, Report, SegmentRecord, encode,
+};
 use zisk_common::subjects::{EventKind, RequestKind};
 
 use crate::job::fixtures::{AnyBytes, World};
@@ -19,7 +21,7 @@ const TOO_LATE_MS: u64 = 1_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum News {
     Admitted,
-    Report(u8),
+    Report(u16),
     Elected(u8),
     LeaseLost,
     Cancel,
@@ -96,8 +98,7 @@ impl Steps {
     }
 
     pub fn number_record(&mut self, mut record: JobRecord) -> u32 {
-        // A mere statistic, which would make every duplicate a new state.
-        record.late_reports = 0;
+        forget_statistics(&mut record);
         let mut key = encode(&record).unwrap().to_vec();
         for segment in &record.segments {
             key.extend(encode(segment).unwrap());
@@ -105,27 +106,25 @@ impl Steps {
         self.records.number(key, record)
     }
 
-    pub fn report(&self, number: u8) -> &Report {
+    pub fn report(&self, number: u16) -> &Report {
         &self.reports[usize::from(number)]
     }
 
-    pub fn number_report(&mut self, report: Report) -> u8 {
+    pub fn number_report(&mut self, report: Report) -> u16 {
         let number = self.reports.iter().position(|known| *known == report).unwrap_or_else(|| {
             self.reports.push(report);
             self.reports.len() - 1
         });
-        assert!(number < 128, "more reports than a state has bits");
-        number as u8
+        number as u16
     }
 
-    pub fn assignment(&self, number: u8) -> &Assignment {
+    pub fn assignment(&self, number: u16) -> &Assignment {
         &self.assignments.things[usize::from(number)]
     }
 
-    pub fn number_assignment(&mut self, assignment: &Assignment) -> u8 {
+    pub fn number_assignment(&mut self, assignment: &Assignment) -> u16 {
         let number = self.assignments.number(assignment.message_id(), assignment.clone());
-        assert!(number < 64, "more assignments than a state has bits");
-        number as u8
+        number as u16
     }
 
     pub fn records(&self) -> usize {
@@ -157,7 +156,12 @@ impl Steps {
         let mut after = record.clone();
         let mut transition = apply(&mut after, input.clone(), at_ms, &AnyBytes);
         (self.defect.in_step)(record, &input, &mut after, &mut transition.commands);
-        after.late_reports = 0;
+        forget_statistics(&mut after);
+        for command in &mut transition.commands {
+            if let Command::Publish(event) = command {
+                event.progress.repeated = 0;
+            }
+        }
         (after, transition)
     }
 
@@ -175,13 +179,13 @@ impl Steps {
             return Err("the same step twice gave two results".to_owned());
         }
         check_step(before, news, &self.input(news).0, &after, &transition)?;
-        if matches!(news, News::Report(_)) && transition.changed() {
+        if matches!(news, News::Report(_)) && transition.verdict.is_news() {
             let (again, repeated) = self.apply(&after, news);
-            if again != after || (repeated.changed() && !repeated.commands.is_empty()) {
+            if again != after || !repeated.commands.is_empty() {
                 return Err(format!("a duplicate counted: {:?}", repeated.verdict));
             }
         }
-        let changed = transition.changed();
+        let changed = transition.verdict.is_news();
         let after = self.number_record(after);
         let owed = self.owed(after);
         if changed && let Some(lost) = transition.commands.iter().find(|command| is_needed(command) && !owed.contains(command)) {
@@ -204,7 +208,7 @@ impl Steps {
     /// The rule that was broken.
     pub fn check_ended(&self) -> Result<(), String> {
         let ended = self.records.things.iter().filter(|record| record.state.is_terminal());
-        let mut all: Vec<News> = (0..self.reports.len() as u8).map(News::Report).collect();
+        let mut all: Vec<News> = (0..self.reports.len()).map(|number| News::Report(number as u16)).collect();
         all.extend([News::Admitted, News::Elected(9), News::LeaseLost, News::Cancel, News::Overdue, News::Resumed]);
         for record in ended {
             for &news in &all {
@@ -213,6 +217,16 @@ impl Steps {
             }
         }
         Ok(())
+    }
+}
+
+/// What no rule depends on, and would make every duplicate a new state.
+fn forget_statistics(record: &mut JobRecord) {
+    record.dropped = DroppedReports::default();
+    record.progress.repeated = 0;
+    record.incidents.clear();
+    for segment in &mut record.segments {
+        segment.repeated.clear();
     }
 }
 
@@ -230,7 +244,7 @@ fn check_step(before: &JobRecord, news: News, input: &Input, after: &JobRecord, 
     let rule = |holds: bool, text: &str| if holds { Ok(()) } else { Err(format!("{text}: {news:?}, {:?}", transition.verdict)) };
     let is_work = |command: &Command| matches!(command, Command::Assign(_) | Command::Challenge(_));
     let ends = transition.commands.iter().filter(|command| matches!(command, Command::Publish(it) if it.kind().is_terminal()));
-    if !transition.changed() {
+    if !transition.verdict.is_news() {
         rule(before == after && transition.commands.is_empty(), "what does not count changes nothing")?;
     }
     if before.state.is_terminal() {
@@ -246,14 +260,35 @@ fn check_step(before: &JobRecord, news: News, input: &Input, after: &JobRecord, 
         rule(!transition.commands.iter().any(is_work), "no work for a job that has ended")?;
         rule((after.state == JobState::Completed) == after.failure.is_none(), "a failure has a cause, a success none")?;
     }
-    for (old, new) in before.segments.iter().zip(&after.segments) {
+    for (n, (old, new)) in before.segments.iter().zip(&after.segments).enumerate() {
+        if before.round == after.round && replaced(&old.node_in(before.round), &new.node_in(before.round)) {
+            let word = match input {
+                Input::Report(Report::Rejected(it)) => {
+                    it.n as usize == n && Some(it.node) == old.node && it.epoch >= before.epoch
+                }
+                _ => false,
+            };
+            rule(word && new.node.is_none(), "a segment proof goes away by the newest aggregator's word alone")?;
+        }
         rule(!replaced(&old.segment, &new.segment), "a segment is cut once")?;
-        rule(!replaced(&old.node, &new.node), "a segment proof is committed once")?;
-        rule(!replaced(&old.contribution, &new.contribution), "a contribution is committed once")?;
+        if replaced(&old.contribution, &new.contribution) {
+            let rival = old.rivals.iter().any(|rival| Some(&rival.contribution) == new.contribution.as_ref());
+            let heard = match input {
+                Input::Report(Report::Contribution(it)) => {
+                    it.n as usize == n && Some(&it.contribution) == new.contribution.as_ref()
+                }
+                Input::Report(Report::Rejected(it)) => it.n as usize == n,
+                _ => false,
+            };
+            let kept = new.rivals.iter().any(|rival| Some(&rival.contribution) == old.contribution.as_ref());
+            rule(heard && rival && kept, "a contribution gives way to a rival alone, and both are kept")?;
+            rule(before.challenge.is_none() || after.round == before.round + 1, "with it the challenge goes")?;
+        }
     }
     rule(before.segments.len() <= after.segments.len(), "a segment is never forgotten")?;
     rule(!replaced(&before.execution, &after.execution), "an execution is committed once")?;
-    rule(!replaced(&before.challenge, &after.challenge), "there is one challenge")?;
+    rule(before.round <= after.round && after.round <= MAX_ROUNDS, "rounds are few")?;
+    rule(before.round < after.round || !replaced(&before.challenge, &after.challenge), "a round has one challenge")?;
     rule(!replaced(&before.keys, &after.keys), "keys are committed once")?;
     if before.progress == counted(before) || news == News::Resumed {
         rule(after.progress == counted(after), "counters are what the segments say")?;
@@ -268,7 +303,7 @@ fn check_step(before: &JobRecord, news: News, input: &Input, after: &JobRecord, 
             (RequestKind::Setup, _) => after.keys.is_some(),
             (RequestKind::Execute, _) => after.execution.is_some(),
             (RequestKind::Prove, Input::Report(Report::Final(it))) => {
-                it.epoch >= before.epoch && after.proof == Some(it.proof) && after.segments.iter().all(|it| it.node.is_some())
+                it.epoch >= before.epoch && after.proof == Some(it.proof) && after.segments.iter().all(|it| it.commits > 0)
             }
             _ => false,
         };
@@ -283,22 +318,28 @@ fn replaced<T: PartialEq>(old: &Option<T>, new: &Option<T>) -> bool {
 }
 
 fn counted(record: &JobRecord) -> Progress {
-    let count = |has: fn(&SegmentRecord) -> bool| record.segments.iter().filter(|segment| has(segment)).count() as u32;
+    let count = |has: &dyn Fn(&SegmentRecord) -> bool| record.segments.iter().filter(|segment| has(segment)).count() as u32;
     Progress {
-        planned: count(|segment| segment.segment.is_some()),
-        contributed: count(|segment| segment.contribution.is_some()),
-        proven: count(|segment| segment.node.is_some()),
+        planned: count(&|segment| segment.segment.is_some()),
+        contributed: count(&|segment| segment.contribution.is_some()),
+        proven: count(&|segment| segment.node_in(record.round).is_some()),
         ..record.progress
     }
 }
 
-/// The segment of a proof's event.
+/// The number of a proof's event: which proof of which segment.
 pub fn proof_of(command: &Command) -> Option<u32> {
     match command {
         Command::Publish(event) => match event.body {
-            EventBody::Proof { n, .. } => Some(n),
+            EventBody::Proof { n, commit, .. } => Some(proof_number(n, commit)),
             _ => None,
         },
         _ => None,
     }
+}
+
+/// A number for each committed proof of each segment.
+pub fn proof_number(n: u32, commit: u32) -> u32 {
+    assert!(n < 4 && commit < 16, "more proofs than a state has bits");
+    n * 16 + commit
 }
