@@ -3,18 +3,18 @@
 #
 #   scripts/bench.sh [--json] [--quick]
 #
-# --quick leaves out the largest segments and takes one run of the job instead of three. All figures are of one run of this script: compare
+# --quick leaves out the largest segments and the longest job and takes one run of the job instead of three. All figures are of one run of this script: compare
 # within it. Stop other work first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib/cluster.sh
 . scripts/lib/cluster.sh
 
-json=false sizes=(16 18 20) runs=3
+json=false sizes=(16 18 20) jobs=(2 8 64) runs=3
 for arg in "$@"; do
     case "$arg" in
     --json) json=true ;;
-    --quick) sizes=(16 18) runs=1 ;;
+    --quick) sizes=(16 18) jobs=(2 8) runs=1 ;;
     *)
         sed -n '2,7p' "$0" | sed 's/^# \{0,1\}//'
         exit 2
@@ -30,6 +30,7 @@ find_tools
 build
 cargo build --release --locked -q -p zisk-machine --example speed
 cargo bench --locked -q -p zisk-prover --bench segments --no-run
+cargo bench --locked -q -p zisk-recursion --bench tree --no-run
 
 keys=() values=()
 put() {
@@ -50,6 +51,14 @@ for size in "${sizes[@]}"; do
     line=$(cargo bench --locked -q -p zisk-prover --bench segments -- "$size" 2>/dev/null)
     for key in proving_khz wall_s contribution_s cpu_s peak_rss_gib segment_proof_bytes segment_verify_ms; do
         put "$key.2^$size" "$(field "$key" <<<"$line")"
+    done
+done
+
+step "recursive proofs of {${jobs[*]}} segments of 2^18 steps"
+for job in "${jobs[@]}"; do
+    line=$(cargo bench --locked -q -p zisk-recursion --bench tree -- "18:$job" 2>/dev/null)
+    for key in lift_wall_s lift_cpu_s join_wall_s join_cpu_s build_all_s final_proof_bytes final_verify_ms aggregation_ratio tree_peak_rss_gib; do
+        put "$key.$job" "$(field "$key" <<<"$line")"
     done
 done
 

@@ -122,6 +122,34 @@ pub enum Dead {
     },
 }
 
+/// Kinds of proofs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// One proof about all segment proofs
+    #[default]
+    Recursive,
+    /// All segment proofs together
+    Bundle,
+}
+
+impl Kind {
+    /// For the prover in this process.
+    pub fn here(self) -> zisk_prover::backend::ProofKind {
+        match self {
+            Self::Recursive => zisk_prover::backend::ProofKind::Recursive,
+            Self::Bundle => zisk_prover::backend::ProofKind::Bundle,
+        }
+    }
+
+    /// For a cluster.
+    pub fn there(self) -> zisk_common::messages::ProofKind {
+        match self {
+            Self::Recursive => zisk_common::messages::ProofKind::Recursive,
+            Self::Bundle => zisk_common::messages::ProofKind::Bundle,
+        }
+    }
+}
+
 /// `zisk prove`
 #[derive(Debug, clap::Args)]
 pub struct Prove {
@@ -132,8 +160,11 @@ pub struct Prove {
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// log2 of the steps of a segment [default: the cluster's, 18]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(10..=21))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(10..=20))]
     pub segment_log_steps: Option<u8>,
+    /// One small proof, or all segment proofs together, which takes less to make [default: recursive]
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub proof: Option<Kind>,
     /// Seconds for which the cluster keeps the proof, 0 for ever [default: the cluster's, 30 days]
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(..=MAX_RETENTION_SECONDS))]
     pub keep_proof: Option<u64>,
@@ -223,8 +254,11 @@ pub struct Bench {
     #[arg(long, value_name = "C", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub concurrency: u32,
     /// log2 of the steps of a segment [default: the cluster's, 18]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(10..=21))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(10..=20))]
     pub segment_log_steps: Option<u8>,
+    /// One small proof, or all segment proofs together, which takes less to make [default: recursive]
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub proof: Option<Kind>,
     /// Prove once in this process before, and tell how much longer the cluster takes
     #[arg(long)]
     pub baseline: bool,

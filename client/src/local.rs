@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use zisk_protocol::{GlobalChallenge, ProtocolError, PublicValues};
-use zisk_prover::backend::{Backend, BackendError, Contributed, ExecuteOptions, Execution, LoadedProgram, Setup};
+use zisk_prover::backend::{Backend, BackendError, Contributed, ExecuteOptions, Execution, LoadedProgram, ProofKind, Setup};
 
 use crate::progress::{Phase, Progress};
 
@@ -20,6 +20,8 @@ pub struct LocalOptions {
     pub log_segment_steps: u32,
     /// Traps after so many steps.
     pub max_steps: u64,
+    /// What kind of proof.
+    pub kind: ProofKind,
     /// Memory for stage-1 data that waits for the challenge; what does not fit is recomputed. Bytes.
     pub kept_bytes: usize,
 }
@@ -111,7 +113,7 @@ pub fn prove_with(
             Stage1::Kept(contributed) => contributed,
             Stage1::Dropped { segment } => program.contribute(&segment)?.1,
         };
-        nodes.push(contributed.prove(&challenge)?);
+        nodes.push(contributed.prove(&challenge, options.kind)?);
         progress(Progress::done(Phase::Prove, nodes.len() as u32, Some(execution.segments)));
     }
     seconds.prove = lap(&mut clock);

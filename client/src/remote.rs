@@ -7,8 +7,8 @@ use zisk_common::bus::Bus;
 use zisk_common::config::BusArgs;
 use zisk_common::ids::JobId;
 use zisk_common::messages::{
-    Cancel, EventBody, ExecutionSummary, FailureKind, JobParams, JobRecord, JobRequest, JobState, ObjectScope, QueueOrder,
-    Version, WorkerPresence,
+    Cancel, EventBody, ExecutionSummary, FailureKind, JobParams, JobRecord, JobRequest, JobState, ObjectScope, ProofKind,
+    QueueOrder, Version, WorkerPresence,
 };
 use zisk_common::objects::Objects;
 use zisk_common::subjects::{ConsumerKind, RequestKind};
@@ -28,6 +28,8 @@ const LOOK_PER_PLACE: Duration = Duration::from_millis(50);
 pub struct JobOptions {
     /// log2 of the steps of a segment.
     pub log_segment_steps: Option<u8>,
+    /// What kind of proof: recursive when not set.
+    pub proof: Option<ProofKind>,
     /// Steps after which the program is stopped.
     pub max_steps: Option<u64>,
     /// How long the job may take, from its acceptance on: waiting for its turn counts.
@@ -116,6 +118,7 @@ impl RemoteClient {
             input,
             params: JobParams {
                 log_segment_steps: options.log_segment_steps,
+                proof: options.proof,
                 max_steps: options.max_steps,
                 timeout_seconds: options.timeout.map(|timeout| timeout.as_secs().max(1)),
                 priority: options.priority,

@@ -4,7 +4,8 @@
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use zisk_prover::backend::{Backend, built_in};
+use zisk_prover::backend::Backend;
+use zisk_recursion::builtin::built_in;
 
 const ELF: &[u8] = include_bytes!("../../guests/elf/exit-one.elf");
 

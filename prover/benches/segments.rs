@@ -9,9 +9,9 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use zisk_protocol::global_challenge;
-use zisk_prover::backend::{Backend as _, ExecuteOptions};
-use zisk_prover::builtin::BuiltIn;
+use zisk_prover::backend::{Backend as _, ExecuteOptions, ProofKind};
 use zisk_prover::stark::config::Parameters;
+use zisk_recursion::builtin::BuiltIn;
 
 use usage::usage;
 
@@ -43,13 +43,15 @@ fn measure(log_steps: u32, log_blowup: u8) {
         let (cpu, start) = (usage().0, Instant::now());
         let (_, held) = program.contribute(&segments[0]).expect("contribute");
         let contributed = start.elapsed().as_secs_f64();
-        node = held.prove(&challenge).expect("prove");
+        node = held.prove(&challenge, ProofKind::Bundle).expect("prove");
         runs.push((start.elapsed().as_secs_f64(), contributed, usage().0 - cpu));
     }
     runs.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (wall, contributed, cpu) = runs[1];
     let start = Instant::now();
-    backend.check_segment_proof(&setup.verifying_key, &contributions[0], &challenge, &node).expect("segment proof");
+    backend
+        .check_segment_proof(&setup.verifying_key, &contributions[0], &challenge, ProofKind::Bundle, &node)
+        .expect("segment proof");
     println!(
         "{{\"log_steps\": {log_steps}, \"log_blowup\": {log_blowup}, \"proving_khz\": {:.1}, \"wall_s\": {wall:.3}, \"contribution_s\": {contributed:.3}, \
          \"cpu_s\": {cpu:.2}, \"peak_rss_gib\": {:.2}, \"segment_proof_bytes\": {}, \"segment_verify_ms\": {:.1}}}",

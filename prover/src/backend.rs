@@ -5,6 +5,16 @@ use std::sync::Arc;
 
 use zisk_protocol::{GlobalChallenge, PublicValues};
 
+/// Kinds of proofs. All nodes of a job are of one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProofKind {
+    /// One proof about proofs: small, and as quick to verify whatever the number of segments.
+    #[default]
+    Recursive,
+    /// All segment proofs together: grows with their number, and takes less to make.
+    Bundle,
+}
+
 /// What setup derives from an ELF.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -74,21 +84,22 @@ pub trait Backend: Send + Sync {
     fn setup(&self, elf: &[u8]) -> Result<Setup, BackendError>;
     /// Makes a proving key ready for work (expensive; cache it by program id).
     fn load(&self, proving_key: &[u8]) -> Result<Arc<dyn LoadedProgram>, BackendError>;
-    /// Joins two neighbouring nodes (segment proofs or folds) after checking both.
+    /// Joins two neighbouring nodes (segment proofs or folds) of one kind. Both are checked.
     fn fold(&self, verifying_key: &[u8], left: &[u8], right: &[u8]) -> Result<Vec<u8>, BackendError>;
     /// Makes the final proof from the node that covers all segments, and verifies it.
     fn finish(&self, verifying_key: &[u8], root: &[u8], public: &PublicValues) -> Result<Vec<u8>, BackendError>;
-    /// Checks a segment proof against its contribution and the challenge (a node of one segment).
+    /// Checks a segment proof of a kind against its contribution and the challenge (a node of one segment).
     fn check_segment_proof(
         &self,
         verifying_key: &[u8],
         contribution: &[u8],
         challenge: &GlobalChallenge,
+        kind: ProofKind,
         node: &[u8],
     ) -> Result<(), BackendError>;
     /// Shows that this machine can prove: a whole job in miniature, well below a second.
     fn self_test(&self) -> Result<(), BackendError>;
-    /// Verifies a final proof: the public values it proves, or what is wrong.
+    /// Verifies a final proof of any kind: the public values it proves, or what is wrong.
     fn verify(&self, verifying_key: &[u8], proof: &[u8]) -> Result<PublicValues, BackendError>;
 }
 
@@ -108,12 +119,7 @@ pub trait LoadedProgram: Send + Sync {
 /// A segment between contribution and proof; holds memory until proven or dropped.
 pub trait Contributed: Send {
     /// Stage 2: the segment proof, a node that `fold` takes.
-    fn prove(self: Box<Self>, challenge: &GlobalChallenge) -> Result<Vec<u8>, BackendError>;
+    fn prove(self: Box<Self>, challenge: &GlobalChallenge, kind: ProofKind) -> Result<Vec<u8>, BackendError>;
     /// Bytes of memory held.
     fn memory_bytes(&self) -> usize;
-}
-
-/// The built-in prover.
-pub fn built_in() -> Arc<dyn Backend> {
-    Arc::new(crate::builtin::BuiltIn::default())
 }

@@ -2,7 +2,7 @@
 
 use p3_maybe_rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use zisk_protocol::{Contribution, GlobalChallenge, ProtocolError, PublicValues, SealedChallenge, check_chain};
+use zisk_protocol::{AllContributions, Contribution, GlobalChallenge, ProtocolError, PublicValues, SealedChallenge, check_chain};
 
 use crate::keys::{FORMAT, VerifyingKey};
 use crate::public;
@@ -161,7 +161,7 @@ impl FinalProof {
     /// Makes the final proof of the node that covers all segments, and verifies it.
     pub fn new(key: &VerifyingKey, root: Node, public: &PublicValues) -> Result<Self, ProofError> {
         let contributions: Vec<_> = root.segments.iter().map(|s| s.contribution.clone()).collect();
-        let sealed = SealedChallenge::derive(&key.digest(), &contributions, public)?;
+        let sealed = SealedChallenge::derive(&key.digest(), AllContributions::new(&contributions), public)?;
         let proof = Self { public: public.clone(), nonce: sealed.nonce, root };
         proof.verify(key)?;
         Ok(proof)
@@ -183,7 +183,7 @@ impl FinalProof {
         if self.root.key != verifier.digest {
             return Err(ProofError::Program);
         }
-        if !sealed.check(&verifier.digest, &contributions, &self.public)? {
+        if !sealed.check(&verifier.digest, AllContributions::new(&contributions), &self.public)? {
             return Err(ProofError::Challenge);
         }
         let sum = self.root.verify(&verifier)?;

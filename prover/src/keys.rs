@@ -5,12 +5,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use zisk_machine::executable::Executable;
 use zisk_machine::program::Program;
+use zisk_protocol::shape::{is_program, program_log_heights};
 
 use crate::stark::config::{Commitment, Config, Parameters};
 use crate::stark::prove::Preprocessed;
 use crate::stark::table::Table;
 use crate::tables::any::AnyTable;
-use crate::tables::instruction::log_height;
 use crate::tables::{bytes, image, program};
 
 /// Version of keys, segments and proofs. Bytes of another version are refused by name.
@@ -96,8 +96,10 @@ impl VerifyingKey {
         if [&key.fixed, &key.image].iter().any(|t| t.commitment.roots().len() != 1) {
             return Err(KeyError::Malformed("a commitment is not one root".into()));
         }
-        if key.fixed.log_heights.iter().chain(&key.image.log_heights).any(|&h| h > MAX_LOG_HEIGHT) {
-            return Err(KeyError::Malformed("a fixed table is too high".into()));
+        if !is_program(key.fixed.log_heights[0], key.image.log_heights[0])
+            || usize::from(key.fixed.log_heights[1]) != bytes::LOG_HEIGHT
+        {
+            return Err(KeyError::Malformed("its tables have heights that no program's have".into()));
         }
         Ok(key)
     }
@@ -133,14 +135,15 @@ pub struct ProvingKey {
 impl ProvingKey {
     /// Commits to the program's tables. Fails if the program is malformed or too large.
     pub fn new(program: Program, parameters: Parameters) -> Result<Self, String> {
-        for (what, count) in [("instructions", program.rows.len()), ("words of image", program.image.len())] {
-            if log_height(count) > usize::from(MAX_LOG_HEIGHT) {
-                return Err(format!("the program has {count} {what}; at most 2^{MAX_LOG_HEIGHT} can be proven"));
-            }
+        let (rows, words) = (program.rows.len(), program.image.len());
+        if program_log_heights(rows, words).is_none() {
+            return Err(format!(
+                "the program has {rows} instructions and {words} words of image; at most 2^{MAX_LOG_HEIGHT} can be proven"
+            ));
         }
         let config = Config::new(parameters);
-        let fixed = Preprocessed::new(&config, vec![program::preprocessed(&program.rows), bytes::preprocessed()]);
-        let image = Preprocessed::new(&config, vec![image::preprocessed(&program.image)]);
+        let fixed = Preprocessed::new(&config, vec![program::preprocessed(&program), bytes::preprocessed()]);
+        let image = Preprocessed::new(&config, vec![image::preprocessed(&program)]);
         let tables = |p: &Preprocessed| FixedTables {
             commitment: p.commitment.clone(),
             log_heights: p.matrices.iter().map(|m| m.values.len().div_ceil(m.width).ilog2() as u8).collect(),

@@ -2,12 +2,11 @@
 #![deny(unsafe_code)]
 
 pub mod backend;
-pub mod builtin;
 pub mod bundle;
 pub mod keys;
 pub mod public;
 pub mod segment;
-mod self_test;
+pub mod self_test;
 pub mod stark;
 pub mod tables;
 pub mod witness;

@@ -4,6 +4,7 @@ use p3_challenger::{CanObserve, FieldChallenger};
 use p3_field::{PrimeCharacteristicRing, PrimeField32};
 use zisk_machine::segment::Segment;
 use zisk_machine::trace::SegmentTrace;
+use zisk_protocol::shape::LOG_MAX_STEPS;
 use zisk_protocol::{ABSENT, Contribution, GlobalChallenge};
 
 use crate::keys::{MAX_LOG_HEIGHT, ProvingKey, VerifyingKey};
@@ -18,7 +19,7 @@ use crate::tables::instruction::MIN_LOG_HEIGHT;
 use crate::witness::Witness;
 
 /// Longest segment, steps: keeps gaps of timestamps below 2^24.
-pub const MAX_STEPS: u32 = 1 << 21;
+pub const MAX_STEPS: u32 = 1 << LOG_MAX_STEPS;
 
 /// 16-bit halves of 32 bytes: how digests of bytes enter a transcript of field elements.
 fn limbs16(bytes: &[u8; 32]) -> impl Iterator<Item = Val> + '_ {

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use zisk_protocol::global_challenge;
 
-use crate::backend::{Backend, BackendError, ExecuteOptions};
+use crate::backend::{Backend, BackendError, ExecuteOptions, ProofKind};
 
 /// 12!, which it leaves in its first output.
 const EXPECTED: u32 = 479_001_600;
@@ -28,7 +28,7 @@ const CODE: [u32; 12] = [
     0x0000_0073, //       ecall
 ];
 
-/// Proves the small program and verifies the proof.
+/// Proves the small program and verifies the proof: a bundle, for what a recursive proof adds is more of the same computations.
 ///
 /// # Errors
 /// [`BackendError`] with what does not work.
@@ -46,7 +46,7 @@ pub fn self_test(backend: &dyn Backend) -> Result<(), BackendError> {
     let (contribution, contributed) = program.contribute(segment)?;
     let challenge = global_challenge(&setup.verifying_key_digest, &[contribution], &execution.public)
         .map_err(|error| failed(error.to_string()))?;
-    let node = contributed.prove(&challenge)?;
+    let node = contributed.prove(&challenge, ProofKind::Bundle)?;
     let proof = backend.finish(&setup.verifying_key, &node, &execution.public)?;
     let public = backend.verify(&setup.verifying_key, &proof)?;
     match (public.exit_code, public.outputs.first()) {
@@ -74,16 +74,4 @@ fn elf() -> Vec<u8> {
     long(&mut file, &[offset, CODE_ADDRESS, CODE_ADDRESS, size, size, 8]);
     file.extend(code);
     file
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::backend::built_in;
-
-    #[test]
-    fn this_machine_can_prove() {
-        let began = std::time::Instant::now();
-        built_in().self_test().unwrap();
-        println!("self-test: {:?}", began.elapsed());
-    }
 }

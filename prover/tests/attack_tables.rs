@@ -65,7 +65,7 @@ fn rows(count: usize, salt: u64) -> Vec<usize> {
 }
 
 fn witness(executable: &Executable, segment: &Segment, trace: &SegmentTrace) -> Witness {
-    let words = image::preprocessed(&executable.program().image);
+    let words = image::preprocessed(executable.program());
     Witness::new(executable.program(), &words, segment, trace).expect("a witness")
 }
 
@@ -120,9 +120,9 @@ fn no_multiplicity_is_free() {
     let (segment, trace) = job.segments.iter().find(|(s, _)| !s.start.image && s.end.image).expect("a segment with the image");
     let witness = witness(&executable, segment, trace);
     let fixed: [(AnyTable, RowMajorMatrix<F>); 3] = [
-        (AnyTable::Program, program::preprocessed(&executable.program().rows)),
+        (AnyTable::Program, program::preprocessed(executable.program())),
         (AnyTable::Bytes, bytes::preprocessed()),
-        (AnyTable::Image, image::preprocessed(&executable.program().image)),
+        (AnyTable::Image, image::preprocessed(executable.program())),
     ];
     for (table, preprocessed) in &fixed {
         let main = witness.get(*table).expect("the segment with the image has all fixed tables");

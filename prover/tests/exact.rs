@@ -76,9 +76,9 @@ struct Fixed {
 impl Fixed {
     fn new(executable: &Executable) -> Self {
         Self {
-            program: program::preprocessed(&executable.program().rows),
+            program: program::preprocessed(executable.program()),
             bytes: bytes::preprocessed(),
-            image: image::preprocessed(&executable.program().image),
+            image: image::preprocessed(executable.program()),
         }
     }
 

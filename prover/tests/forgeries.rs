@@ -10,12 +10,14 @@ use std::sync::LazyLock;
 use jobs::Job;
 use p3_field::PrimeCharacteristicRing;
 use p3_koala_bear::KoalaBear;
+use p3_matrix::dense::RowMajorMatrix;
 use zisk_machine::memory_map::{HALT_PC, OUTPUT_START, RAM_START, REGISTER_WORD};
 use zisk_machine::program::Program;
 use zisk_machine::replay::replay;
 use zisk_machine::segment::{LedgerEntry, Segment};
 use zisk_machine::trace::{SegmentTrace, TouchedWord};
-use zisk_protocol::{GlobalChallenge, ProtocolError, PublicValues, SealedChallenge};
+use zisk_protocol::shape::shapes;
+use zisk_protocol::{ABSENT, AllContributions, GlobalChallenge, ProtocolError, PublicValues, SealedChallenge, TABLES};
 use zisk_prover::bundle::{FinalProof, Node, ProofError, ProvenSegment};
 use zisk_prover::keys::{FORMAT, ProvingKey};
 use zisk_prover::segment::{Committed, SegmentError, Verifier, commit};
@@ -89,7 +91,7 @@ fn witness(key: &ProvingKey, segment: &Segment, trace: &SegmentTrace) -> Witness
 /// What an honest cluster does with contributions, whatever they hold.
 fn finish(key: &ProvingKey, parts: &[&Committed], public: &PublicValues) -> FinalProof {
     let contributions: Vec<_> = parts.iter().map(|c| c.contribution.clone()).collect();
-    let sealed = SealedChallenge::derive(&key.digest, &contributions, public).expect("a challenge");
+    let sealed = SealedChallenge::derive(&key.digest, AllContributions::new(&contributions), public).expect("a challenge");
     let segments = parts.iter().map(|c| ProvenSegment {
         contribution: c.contribution.clone(),
         proof: c.prove(key, &sealed.challenge).expect("a proof"),
@@ -107,7 +109,8 @@ fn refusal(change: impl FnOnce(&mut FinalProof)) -> ProofError {
 /// Gives the proof the challenge of what it claims now; its segments are proven for another.
 fn reseal(proof: &mut FinalProof) {
     let contributions: Vec<_> = proof.root.segments.iter().map(|s| s.contribution.clone()).collect();
-    let sealed = SealedChallenge::derive(&proof.root.key, &contributions, &proof.public).expect("a challenge");
+    let sealed =
+        SealedChallenge::derive(&proof.root.key, AllContributions::new(&contributions), &proof.public).expect("a challenge");
     (proof.nonce, proof.root.challenge) = (sealed.nonce, sealed.challenge);
 }
 
@@ -260,10 +263,19 @@ fn challenge_nonce_outputs_and_exit_code() {
     ));
 }
 
+/// Another shape with the same tables, whose program table compares as asked.
+fn other_shape(segment: &ProvenSegment, compare: fn(u8, u8) -> bool) -> [u8; TABLES] {
+    let own = &segment.contribution.log_heights;
+    let tables = |shape: &[u8; TABLES]| shape.map(|height| height == ABSENT);
+    let program = AnyTable::Program as usize;
+    let fits = |shape: &&[u8; TABLES]| *shape != own && tables(shape) == tables(own) && compare(own[program], shape[program]);
+    *shapes().iter().find(fits).expect("there is one")
+}
+
 #[test]
 fn every_field_of_a_contribution_is_bound() {
     for i in 0..3u32 {
-        let changes: [fn(&mut ProvenSegment); 13] = [
+        let changes: [fn(&mut ProvenSegment); 15] = [
             |s| s.contribution.index += 1,
             |s| s.contribution.start.pc ^= 2,
             |s| s.contribution.start.cursor ^= 1,
@@ -277,6 +289,9 @@ fn every_field_of_a_contribution_is_bound() {
             |s| s.contribution.log_heights[AnyTable::Touched as usize] = 0xff,
             |s| s.contribution.commitment[0] = 1,
             |s| s.contribution.commitment[7] = u32::MAX,
+            // Heights of another shape, of the same class of programs and of another.
+            |s| s.contribution.log_heights = other_shape(s, |own, other| own == other),
+            |s| s.contribution.log_heights = other_shape(s, |own, other| own != other),
         ];
         for (number, change) in changes.into_iter().enumerate() {
             for resealed in [false, true] {
@@ -287,7 +302,7 @@ fn every_field_of_a_contribution_is_bound() {
                     }
                 });
                 let expected = match error {
-                    ProofError::Chain(_) | ProofError::Entry(_) => number < 7 || number == 12,
+                    ProofError::Chain(_) | ProofError::Entry(_) => number < 7 || (8..=10).contains(&number) || number == 12,
                     ProofError::Challenge => !resealed,
                     // All were proven for another challenge, so the first refuses; tables are looked at before.
                     ProofError::Segment { index, .. } => resealed && index <= i,
@@ -363,18 +378,24 @@ fn image_left_out() {
         w.traces.remove(at);
     });
     let outcome = HONEST.with(&[forged], &HONEST.job.public);
-    assert!(matches!(outcome, Err(ProofError::Segment { error: SegmentError::Tables(_), .. })), "{outcome:?}");
+    assert!(matches!(outcome, Err(ProofError::Chain(ProtocolError::Malformed { .. }))), "{outcome:?}");
     // And with a state that says so.
+    let tables = witness(&HONEST.key, &last.0, &last.1);
     let mut last = last;
     last.0.end.image = false;
-    let outcome = HONEST.with(&[HONEST.forge(&last, |_| ())], &HONEST.job.public);
+    let outcome = HONEST.with(&[commit(&HONEST.key, &last.0, tables)], &HONEST.job.public);
     assert!(matches!(outcome, Err(ProofError::Chain(_))), "{outcome:?}");
 }
 
 #[test]
 fn image_twice() {
     let first = &HONEST.job.segments[0];
+    // The shape of a segment with image and ledger; the ledger is empty.
     let image = |w: &mut Witness| {
+        let ledger = RowMajorMatrix::new(F::zero_vec(LedgerColumns::<F>::WIDTH << 12), LedgerColumns::<F>::WIDTH);
+        let at = w.tables.iter().position(|t| *t == AnyTable::Program).expect("every segment has it");
+        w.tables.insert(at, AnyTable::Ledger);
+        w.traces.insert(at, ledger);
         w.tables.push(AnyTable::Image);
         w.traces.push(zisk_prover::tables::image::trace(&HONEST.key.image.matrices[0]));
     };
@@ -384,7 +405,9 @@ fn image_twice() {
     // The state goes back.
     let mut stated = first.clone();
     stated.0.end.image = true;
-    let outcome = HONEST.with(&[HONEST.forge(&stated, |_| ())], &HONEST.job.public);
+    let mut tables = witness(&HONEST.key, &first.0, &first.1);
+    image(&mut tables);
+    let outcome = HONEST.with(&[commit(&HONEST.key, &stated.0, tables)], &HONEST.job.public);
     assert!(breaks(&outcome.expect_err("an image too many"), 1));
 }
 

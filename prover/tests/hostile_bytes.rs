@@ -9,7 +9,8 @@ use std::sync::{Arc, LazyLock};
 use proptest::prelude::*;
 use zisk_machine::program::Program;
 use zisk_protocol::{PublicValues, check_contribution, global_challenge};
-use zisk_prover::backend::{Backend, ExecuteOptions, LoadedProgram, Setup, built_in};
+use zisk_prover::backend::{Backend, ExecuteOptions, LoadedProgram, ProofKind, Setup};
+use zisk_recursion::builtin::built_in;
 
 /// A small job with the parameters that are used in earnest.
 struct Honest {
@@ -19,16 +20,20 @@ struct Honest {
     segments: Vec<Vec<u8>>,
     contribution: Vec<u8>,
     public: PublicValues,
+    /// Of each kind.
+    proofs: [Vec<u8>; 2],
+}
+
+/// The small job, cut in segments of a size.
+struct Made {
+    segments: Vec<Vec<u8>>,
+    contributions: Vec<Vec<u8>>,
+    public: PublicValues,
     proof: Vec<u8>,
 }
 
-static HONEST: LazyLock<Honest> = LazyLock::new(|| {
-    let backend = built_in();
-    let setup = backend.setup(&jobs::elf("exit-one")).expect("setup");
-    let program = backend.load(&setup.proving_key).expect("load");
-    let executable = jobs::executable("exit-one");
-    let steps = jobs::steps(&executable, &[]).expect("the guest exits");
-    let options = ExecuteOptions { log_segment_steps: Some(jobs::log_steps(steps, 2)), max_steps: jobs::MAX_STEPS };
+fn job(backend: &dyn Backend, setup: &Setup, program: &dyn LoadedProgram, log_steps: u32, kind: ProofKind) -> Made {
+    let options = ExecuteOptions { log_segment_steps: Some(log_steps), max_steps: jobs::MAX_STEPS };
     let mut segments = Vec::new();
     let execution = program
         .execute(&[], &options, &mut |_, segment| {
@@ -39,11 +44,24 @@ static HONEST: LazyLock<Honest> = LazyLock::new(|| {
     let held: Vec<_> = segments.iter().map(|s| program.contribute(s).expect("contribute")).collect();
     let contributions: Vec<_> = held.iter().map(|(c, _)| c.clone()).collect();
     let challenge = global_challenge(&setup.verifying_key_digest, &contributions, &execution.public).expect("challenge");
-    let nodes = held.into_iter().map(|(_, held)| held.prove(&challenge).expect("prove"));
+    let nodes = held.into_iter().map(|(_, held)| held.prove(&challenge, kind).expect("prove"));
     let root = nodes.reduce(|left, right| backend.fold(&setup.verifying_key, &left, &right).expect("fold"));
     let proof = backend.finish(&setup.verifying_key, &root.expect("a segment"), &execution.public).expect("finish");
+    Made { segments, contributions, public: execution.public, proof }
+}
+
+static HONEST: LazyLock<Honest> = LazyLock::new(|| {
+    let backend = built_in();
+    let setup = backend.setup(&jobs::elf("exit-one")).expect("setup");
+    let program = backend.load(&setup.proving_key).expect("load");
+    let executable = jobs::executable("exit-one");
+    let steps = jobs::steps(&executable, &[]).expect("the guest exits");
+    let job = |log_steps, kind| job(backend.as_ref(), &setup, program.as_ref(), log_steps, kind);
+    let Made { segments, contributions, public, proof: bundle } = job(jobs::log_steps(steps, 2), ProofKind::Bundle);
+    // One segment, with its ledger.
+    let recursive = job(12, ProofKind::Recursive).proof;
     let contribution = contributions[0].clone();
-    Honest { backend, setup, program, segments, contribution, public: execution.public, proof }
+    Honest { backend, setup, program, segments, contribution, public, proofs: [recursive, bundle] }
 });
 
 /// What may happen to bytes on their way.
@@ -107,19 +125,23 @@ fn damaged_head(honest: &[u8], head: usize, damage: &[Damage]) -> Vec<u8> {
 #[test]
 fn the_honest_proof_is_accepted() {
     let h = &*HONEST;
-    assert_eq!(h.backend.verify(&h.setup.verifying_key, &h.proof).expect("an honest proof"), h.public);
+    for proof in &h.proofs {
+        assert_eq!(h.backend.verify(&h.setup.verifying_key, proof).expect("an honest proof"), h.public);
+    }
 }
 
 /// Each byte of the head, and some of the rest, with each of a few bits changed.
 #[test]
 fn every_byte_of_a_proof_counts() {
     let h = &*HONEST;
-    let step = (h.proof.len() / 30).max(1);
-    let places = (0..h.proof.len().min(500)).step_by(31).chain((0..h.proof.len()).step_by(step)).chain([h.proof.len() - 1]);
-    for place in places {
-        let mut proof = h.proof.clone();
-        proof[place] ^= 1 << (place % 7);
-        assert!(h.backend.verify(&h.setup.verifying_key, &proof).is_err(), "byte {place} of {}", proof.len());
+    for honest in &h.proofs {
+        let step = (honest.len() / 30).max(1);
+        let places = (0..honest.len().min(500)).step_by(31).chain((0..honest.len()).step_by(step)).chain([honest.len() - 1]);
+        for place in places {
+            let mut proof = honest.clone();
+            proof[place] ^= 1 << (place % 7);
+            assert!(h.backend.verify(&h.setup.verifying_key, &proof).is_err(), "byte {place} of {}", proof.len());
+        }
     }
 }
 
@@ -127,10 +149,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn damaged_proofs(damage in damage(), head in any::<bool>()) {
+    fn damaged_proofs(damage in damage(), head in any::<bool>(), kind in 0..2usize) {
         let h = &*HONEST;
-        let bytes = if head { damaged_head(&h.proof, 600, &damage) } else { damaged(&h.proof, &damage) };
-        prop_assume!(bytes != h.proof);
+        let honest = &h.proofs[kind];
+        let bytes = if head { damaged_head(honest, 600, &damage) } else { damaged(honest, &damage) };
+        prop_assume!(bytes != *honest);
         prop_assert!(h.backend.verify(&h.setup.verifying_key, &bytes).is_err());
     }
 
@@ -139,7 +162,7 @@ proptest! {
         let h = &*HONEST;
         let bytes = damaged(&h.setup.verifying_key, &damage);
         prop_assume!(bytes != h.setup.verifying_key);
-        prop_assert!(h.backend.verify(&bytes, &h.proof).is_err());
+        prop_assert!(h.backend.verify(&bytes, &h.proofs[0]).is_err());
     }
 
     #[test]
@@ -172,7 +195,7 @@ proptest! {
     fn noise(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let h = &*HONEST;
         prop_assert!(h.backend.verify(&h.setup.verifying_key, &bytes).is_err());
-        prop_assert!(h.backend.verify(&bytes, &h.proof).is_err());
+        prop_assert!(h.backend.verify(&bytes, &h.proofs[0]).is_err());
         prop_assert!(h.backend.load(&bytes).is_err());
         prop_assert!(h.program.contribute(&bytes).is_err());
         prop_assert!(h.backend.setup(&bytes).is_err());
@@ -210,7 +233,7 @@ fn keys_with_senseless_parameters() {
             }
             let value: &[u8] = if value < 128 || place != 1 { &[value] } else { &[0xff, 0xff, 3] };
             key.splice(at + place..=at + place, value.iter().copied());
-            let refused = if load { h.backend.load(&key).is_err() } else { h.backend.verify(&key, &h.proof).is_err() };
+            let refused = if load { h.backend.load(&key).is_err() } else { h.backend.verify(&key, &h.proofs[0]).is_err() };
             assert!(refused, "parameter {place} = {value:?}");
         }
     }

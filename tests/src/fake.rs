@@ -15,7 +15,8 @@ use zisk_common::messages::{
 use zisk_common::objects::Objects;
 use zisk_common::pull::Delivery;
 use zisk_common::subjects::{AssignmentKind, ConsumerKind};
-use zisk_prover::backend::{Backend, built_in};
+use zisk_prover::backend::Backend;
+use zisk_recursion::builtin::built_in;
 
 use crate::story::{JOB, Story};
 

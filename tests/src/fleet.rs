@@ -9,6 +9,7 @@ use zisk_client::{JobOptions, RemoteClient};
 use zisk_common::bus::Bus;
 use zisk_common::config::BusArgs;
 use zisk_common::ids::{JobId, WorkerId};
+use zisk_common::messages::ProofKind;
 use zisk_common::objects::Objects;
 
 use crate::guests::Workload;
@@ -200,13 +201,19 @@ impl Fleet {
         Ok(Worker { id, process, by_proxy })
     }
 
-    /// Submits a job with segments of 2^`log_steps` steps.
+    /// Submits a job with segments of 2^`log_steps` steps, whose proof is a bundle: for segments this short, recursion would take
+    /// most of the time, and what the stories are about is the same.
     ///
     /// # Errors
     /// When it cannot be submitted.
     pub async fn submit(&self, workload: &Workload, log_steps: u8, timeout: Option<Duration>) -> Result<JobId> {
-        let options =
-            JobOptions { log_segment_steps: Some(log_steps), max_steps: workload.max_steps, timeout, ..JobOptions::default() };
+        let options = JobOptions {
+            log_segment_steps: Some(log_steps),
+            proof: Some(ProofKind::Bundle),
+            max_steps: workload.max_steps,
+            timeout,
+            ..JobOptions::default()
+        };
         self.client.prove(&workload.elf, &workload.input, &options).await.context("submitting")
     }
 

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, bail, ensure};
 use zisk_client::local;
 use zisk_common::messages::FailureKind;
-use zisk_prover::backend::{Backend, BackendError, built_in};
+use zisk_prover::backend::{Backend, BackendError};
+use zisk_recursion::builtin::built_in;
 
 /// Steps after which a guest of ours runs away.
 const MAX_STEPS: u64 = 1 << 22;

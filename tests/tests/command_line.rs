@@ -85,7 +85,7 @@ fn a_cluster_on_one_machine_is_started_used_and_stopped() -> Result<()> {
     assert!(zisk(here, &url, 1, &["result", unknown, "--json"])?["error"].as_str().unwrap().contains("zisk jobs"));
 
     let measure = ["bench", "--program", "guest.elf", "--input", "input.bin", "--jobs", "3", "--concurrency", "2"];
-    let measured = zisk(here, &url, 0, &[&measure[..], &["--segment-log-steps", "12", "--json"]].concat())?;
+    let measured = zisk(here, &url, 0, &[&measure[..], &["--segment-log-steps", "12", "--proof", "bundle", "--json"]].concat())?;
     assert_eq!((&measured["jobs"], &measured["failed"]), (&3.into(), &0.into()), "{measured}");
     assert!(measured["proven_khz"].as_f64().unwrap() > 0.0 && measured["latency_seconds"]["p50"].as_f64().unwrap() > 0.0);
 

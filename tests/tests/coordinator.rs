@@ -19,7 +19,7 @@ use zisk_common::pull::Delivery;
 use zisk_common::subjects::{AssignmentKind, ConsumerKind, EventKind, Phase, RequestKind, StreamKind};
 use zisk_machine::memory_map::HALT_PC;
 use zisk_machine::segment::State;
-use zisk_protocol::{ABSENT, PublicValues, TABLES};
+use zisk_protocol::PublicValues;
 use zisk_tests::{NatsServer, Process, Program};
 
 use support::{SOON, expect_clean, expect_empty_queues, until_the_end};
@@ -215,7 +215,7 @@ fn contribution(n: u32, is_last: bool) -> Vec<u8> {
         start: state(n, false),
         end: state(n + 1, is_last),
         steps: 10,
-        log_heights: [ABSENT; TABLES],
+        log_heights: zisk_protocol::shape::shapes()[0],
         commitment: [n; 8],
     }
     .to_bytes()
@@ -519,7 +519,7 @@ async fn requests_that_make_no_sense_are_refused_in_words() -> Result<()> {
     wild.params.log_segment_steps = Some(60);
     bus.publish_request(RequestKind::Prove, &wild).await?;
     let text = refusal(wild.job).await?;
-    assert!(text.contains("log_segment_steps is 60: expected 10 to 21"), "{text}");
+    assert!(text.contains("log_segment_steps is 60: expected 10 to 20"), "{text}");
 
     // By hand, with a spelling mistake.
     let job = JobId::random();

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tokio::time::{Instant, sleep};
 use zisk_client::{Cancellation, ClientError, JobOptions};
 use zisk_common::ids::JobId;
-use zisk_common::messages::{FailureKind, JobRecord, JobState};
+use zisk_common::messages::{FailureKind, JobRecord, JobState, ProofKind};
 use zisk_common::subjects::{BucketKind, EventKind, StreamKind};
 use zisk_tests::guests::Workload;
 use zisk_tests::story::{JOB, LOG_STEPS, Story};
@@ -32,7 +32,12 @@ fn restart(story: &mut Story, settings: &[(&'static str, u64)]) -> Result<()> {
 }
 
 fn options(workload: &Workload) -> JobOptions {
-    JobOptions { log_segment_steps: Some(LOG_STEPS), max_steps: workload.max_steps, ..JobOptions::default() }
+    JobOptions {
+        log_segment_steps: Some(LOG_STEPS),
+        proof: Some(ProofKind::Bundle),
+        max_steps: workload.max_steps,
+        ..JobOptions::default()
+    }
 }
 
 async fn submit(story: &Story, workload: &Workload, client: &str, priority: Option<u8>) -> Result<JobId> {

@@ -11,7 +11,9 @@ use tokio::time::{Instant, sleep};
 use zisk_client::{JobOptions, RemoteClient};
 use zisk_common::config::BusArgs;
 use zisk_common::ids::{Digest, JobId};
-use zisk_common::messages::{Dead, DeadJob, DeadLetter, Failure, FailureKind, JobState, ObjectKey, ObjectScope, Version};
+use zisk_common::messages::{
+    Dead, DeadJob, DeadLetter, Failure, FailureKind, JobState, ObjectKey, ObjectScope, ProofKind, Version,
+};
 use zisk_common::objects::{Objects, StoreUrl};
 use zisk_common::subjects::EventKind;
 use zisk_tests::fake::Fake;
@@ -208,7 +210,7 @@ async fn what_died_uploading_is_swept_and_what_is_under_way_is_not() -> Result<(
     killed.kill();
     let slow = RemoteClient::connect(&BusArgs { nats_url: Some(fleet.proxy.url()), ..BusArgs::default() }).await?;
     let long_input = [workload.input.clone(), vec![0; 8 << 20]].concat();
-    let options = JobOptions { log_segment_steps: Some(LOG_STEPS), ..JobOptions::default() };
+    let options = JobOptions { log_segment_steps: Some(LOG_STEPS), proof: Some(ProofKind::Bundle), ..JobOptions::default() };
     let began = Instant::now();
     let job = slow.execute(&workload.elf, &long_input, &options).await?;
     ensure!(began.elapsed() > GRACE, "the upload took only {:?}", began.elapsed());
@@ -236,7 +238,12 @@ async fn what_ended_is_kept_for_its_time_and_what_nobody_knows_is_swept() -> Res
         Ok(fleet.objects.head(ObjectKey { scope, digest: Digest::of(bytes) }).await?.is_some())
     };
     let first = fleet.submit(&short, LOG_STEPS, None).await?;
-    let for_ever = JobOptions { log_segment_steps: Some(LOG_STEPS), keep_proof_seconds: Some(0), ..JobOptions::default() };
+    let for_ever = JobOptions {
+        log_segment_steps: Some(LOG_STEPS),
+        proof: Some(ProofKind::Bundle),
+        keep_proof_seconds: Some(0),
+        ..JobOptions::default()
+    };
     let second = fleet.client.prove(&long.elf, &long.input, &for_ever).await?;
     let first = oracles::end_of(&fleet.bus, first, JOB).await?;
     oracles::check_outcome(&fleet.objects, &reference, &short, &first).await?;

@@ -14,6 +14,7 @@ use zisk_common::ids::{Digest, JobId, ProgramId};
 use zisk_common::messages::{Event, EventBody, Final, Folded, JobRecord, ObjectScope, ProgramKeys, Rejected, Report, Version};
 use zisk_common::subjects::Phase;
 use zisk_protocol::{GlobalChallenge, PublicValues};
+use zisk_prover::backend::ProofKind;
 
 use crate::compute;
 use crate::context::Context;
@@ -21,6 +22,7 @@ use crate::leaf::{self, Checked, Leaf};
 use crate::metric_definitions::FOLDS;
 use crate::problem::Problem;
 use crate::programs::{Program, milliseconds_since};
+use crate::segment::proof_kind;
 use crate::tree::{FoldTree, Pair, Place};
 
 /// Nodes downloaded and checked at the same time: enough to hide the store's latency, few enough to bound memory.
@@ -102,6 +104,8 @@ struct Aggregator<'a> {
     public: PublicValues,
     /// With its round.
     challenge: (u32, GlobalChallenge),
+    /// Of proof.
+    kind: ProofKind,
     segments: u32,
     folded: u32,
     tree: FoldTree<Vec<u8>>,
@@ -119,8 +123,8 @@ impl<'a> Aggregator<'a> {
         }
         let (segments, public, challenge) = shape(&record)?;
         let program = context.programs.get(context, candidacy.program, &candidacy.keys).await?;
-        let tree = FoldTree::new(segments);
-        Ok(Self { context, cancel, job, epoch, began, program, public, challenge, segments, folded: 0, tree, posted: None })
+        let (tree, kind) = (FoldTree::new(segments), proof_kind(&record.request.params));
+        Ok(Self { context, cancel, job, epoch, began, program, public, challenge, kind, segments, folded: 0, tree, posted: None })
     }
 
     /// Follows the job's events from the first, folds nodes as they land, makes the final proof, and waits until the
@@ -137,7 +141,15 @@ impl<'a> Aggregator<'a> {
             while downloads.len() < DOWNLOADS
                 && let Some((_, leaf)) = known.pop_first()
             {
-                downloads.push(leaf::check(self.context, self.program.clone(), self.challenge, self.job, leaf, self.cancel));
+                downloads.push(leaf::check(
+                    self.context,
+                    self.program.clone(),
+                    self.challenge,
+                    self.kind,
+                    self.job,
+                    leaf,
+                    self.cancel,
+                ));
             }
             if fold.is_none() {
                 fold = self.tree.take_pair().map(|pair| self.fold(pair).boxed());

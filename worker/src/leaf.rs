@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use zisk_common::ids::{Digest, JobId, WorkerId};
 use zisk_common::messages::{ObjectRef, SegmentRecord};
 use zisk_protocol::GlobalChallenge;
-use zisk_prover::backend::BackendError;
+use zisk_prover::backend::{BackendError, ProofKind};
 
 use crate::compute;
 use crate::context::Context;
@@ -50,6 +50,7 @@ pub async fn check(
     context: &Context,
     program: Arc<Program>,
     challenge: (u32, GlobalChallenge),
+    kind: ProofKind,
     job: JobId,
     leaf: Leaf,
     cancel: &CancellationToken,
@@ -62,7 +63,8 @@ pub async fn check(
     let backend = context.backend.clone();
     let turn = context.folding.acquire().await;
     let checked = compute::run("check", move || {
-        let check = |contribution: &[u8]| backend.check_segment_proof(&program.verifying_key, contribution, &challenge, &node);
+        let check =
+            |contribution: &[u8]| backend.check_segment_proof(&program.verifying_key, contribution, &challenge, kind, &node);
         match check(&contribution) {
             Ok(()) => Ok(Checked::Good(leaf.n, node)),
             Err(error @ (BackendError::Rejected(_) | BackendError::Malformed { .. })) => {

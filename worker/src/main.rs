@@ -16,7 +16,7 @@ async fn main() -> anyhow::Result<()> {
     let config = Flags::parse().config(std::env::vars())?;
     telemetry::init_logs(&config.logging, Console::Stdout)?;
     serve_metrics(&config).await?;
-    zisk_worker::run(config, zisk_prover::backend::built_in(), stop_signal()?).await?;
+    zisk_worker::run(config, zisk_recursion::builtin::built_in(), stop_signal()?).await?;
     Ok(())
 }
 

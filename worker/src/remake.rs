@@ -20,6 +20,7 @@ use crate::context::Context;
 use crate::metric_definitions::OBJECTS_REMADE;
 use crate::plan::DEFAULT_LOG_SEGMENT_STEPS;
 use crate::problem::Problem;
+use crate::segment::proof_kind;
 
 /// A segment to be read.
 #[derive(Clone, Copy, Debug)]
@@ -151,7 +152,8 @@ async fn prove_again(context: &Context, job: JobId, n: u32, cancel: &Cancellatio
     let program = context.programs.get(context, wanted.program, &keys).await?;
     // In the place of a fold: the aggregator has nothing better to do, and no more memory is held.
     let turn = context.folding.acquire().await;
-    let prove = move || program.loaded.contribute(&bytes)?.1.prove(&challenge);
+    let kind = proof_kind(&record.request.params);
+    let prove = move || program.loaded.contribute(&bytes)?.1.prove(&challenge, kind);
     let node: Bytes = compute::run("prove", prove).await?.into();
     drop(turn);
     context.put(ObjectScope::Node(job), node.clone()).await?;

@@ -9,10 +9,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use zisk_common::follow::Broadcast;
 use zisk_common::ids::{Digest, JobId};
-use zisk_common::messages::{ByteBuf, Contribution, GivenBack, ObjectScope, Proof, Report, SegmentAssignment, Version};
+use zisk_common::messages::{
+    self, ByteBuf, Contribution, GivenBack, JobParams, ObjectScope, Proof, Report, SegmentAssignment, Version,
+};
 use zisk_common::subjects::Phase;
 use zisk_protocol::GlobalChallenge;
-use zisk_prover::backend::Contributed;
+use zisk_prover::backend::{Contributed, ProofKind};
 
 use crate::aggregate::Candidacy;
 use crate::compute;
@@ -125,6 +127,14 @@ fn contribution_of(context: &Context, segment: &Segment, contribution: Vec<u8>, 
     }
 }
 
+/// The kind of proof that a job asks for.
+pub fn proof_kind(params: &JobParams) -> ProofKind {
+    match params.proof.unwrap_or_default() {
+        messages::ProofKind::Recursive => ProofKind::Recursive,
+        messages::ProofKind::Bundle => ProofKind::Bundle,
+    }
+}
+
 /// Where stage 2 starts from.
 pub enum Start {
     /// Data that stage 1 left.
@@ -138,11 +148,12 @@ pub async fn prove(context: Context, segment: Segment, start: Start, challenge: 
     let began = Instant::now();
     let computed = async {
         let program = context.programs.get(&context, segment.assignment.program, &segment.assignment.keys).await?;
+        let kind = proof_kind(&segment.assignment.params);
         let prove = move || match start {
-            Start::Contributed(contributed) => Ok((None, contributed.prove(&challenge)?)),
+            Start::Contributed(contributed) => Ok((None, contributed.prove(&challenge, kind)?)),
             Start::Segment(bytes) => {
                 let (contribution, contributed) = program.loaded.contribute(&bytes)?;
-                Ok((Some(contribution), contributed.prove(&challenge)?))
+                Ok((Some(contribution), contributed.prove(&challenge, kind)?))
             }
         };
         let begun = context.begin(segment.job(), segment.n(), segment.attempt).await?;

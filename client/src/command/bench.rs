@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use zisk_client::{ClientError, JobOptions, RemoteClient};
 use zisk_common::messages::Timings;
-use zisk_prover::backend::built_in;
+use zisk_recursion::builtin::built_in;
 
 use super::Loaded;
 use super::local::{check, proven};
 use super::remote::{options, public_values};
 use crate::End;
-use crate::args::{Args, Bench};
+use crate::args::{Args, Bench, Kind};
 use crate::show::bench::{Report, Sample};
 
 /// Runs the jobs and prints what was measured. A job that fails is counted and does not end the measurement.
@@ -22,7 +22,8 @@ pub async fn run(args: &Args, bench: &Bench) -> Result<End, ClientError> {
         built_in().setup(&loaded.elf).map_err(|error| ClientError::Proof { reason: error.to_string() })?.verifying_key;
     let verifying_key = Arc::new(verifying_key);
     let baseline = if bench.baseline { Some(baseline(bench, &loaded)?) } else { None };
-    let options = JobOptions { log_segment_steps: bench.segment_log_steps, ..options(&bench.run) };
+    let options =
+        JobOptions { log_segment_steps: bench.segment_log_steps, proof: bench.proof.map(Kind::there), ..options(&bench.run) };
     let client = Arc::new(RemoteClient::connect(&args.bus).await?);
 
     let began = Instant::now();
@@ -89,6 +90,6 @@ fn phases(timings: &Timings, latency: Duration) -> [f64; 6] {
 /// The same proof in this process, in seconds.
 fn baseline(bench: &Bench, loaded: &Loaded) -> Result<f64, ClientError> {
     let began = Instant::now();
-    proven(loaded, bench.segment_log_steps, bench.run.max_steps, &mut |_| {})?;
+    proven(loaded, bench.segment_log_steps, bench.run.max_steps, bench.proof, &mut |_| {})?;
     Ok(began.elapsed().as_secs_f64())
 }

@@ -8,11 +8,12 @@ use zisk_client::local::{self, LocalError, LocalOptions, LocalProof};
 use zisk_client::progress::{Progress, ProgressLine};
 use zisk_common::messages::FailureKind;
 use zisk_protocol::PublicValues;
-use zisk_prover::backend::{Backend, BackendError, built_in};
+use zisk_prover::backend::{Backend, BackendError};
+use zisk_recursion::builtin::built_in;
 
 use super::{Loaded, check_writable, read, write};
 use crate::End;
-use crate::args::{Args, Execute, Prove, Verify};
+use crate::args::{Args, Execute, Kind, Prove, Verify};
 use crate::show::{Ran, Verified};
 
 /// The cluster's default (coordinator, `[jobs]`), for the same segments from both.
@@ -29,7 +30,7 @@ pub fn prove(args: &Prove, json: bool) -> Result<End, ClientError> {
     check_writable(&args.out)?;
     let backend = built_in();
     let mut line = ProgressLine::new(json);
-    let proven = proven(&loaded, args.segment_log_steps, args.run.max_steps, &mut |progress| line.show(progress));
+    let proven = proven(&loaded, args.segment_log_steps, args.run.max_steps, args.proof, &mut |progress| line.show(progress));
     line.end();
     let proven = proven?;
     check(backend.as_ref(), &proven.verifying_key, &proven.proof, &proven.execution.public)?;
@@ -54,11 +55,13 @@ pub fn proven(
     loaded: &Loaded,
     segment_log_steps: Option<u8>,
     max_steps: Option<u64>,
+    proof: Option<Kind>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<LocalProof, ClientError> {
     let options = LocalOptions {
         log_segment_steps: segment_log_steps.unwrap_or(LOG_SEGMENT_STEPS).into(),
         max_steps: max_steps.unwrap_or(MAX_STEPS),
+        kind: proof.unwrap_or_default().here(),
         kept_bytes: KEPT_BYTES,
     };
     local::prove(built_in().as_ref(), &loaded.elf, &loaded.input, &options, progress).map_err(|error| match error {

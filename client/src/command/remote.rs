@@ -10,12 +10,12 @@ use zisk_common::ids::{Digest, JobId};
 use zisk_common::messages::{ExecutionSummary, JobRecord, QueueOrder};
 use zisk_common::subjects::RequestKind;
 use zisk_protocol::PublicValues;
-use zisk_prover::backend::built_in;
+use zisk_recursion::builtin::built_in;
 
 use super::local::{check, exited};
 use super::{Loaded, check_writable, read_program, write};
 use crate::End;
-use crate::args::{Args, Command, Dead, Execute, Prove, Run};
+use crate::args::{Args, Command, Dead, Execute, Kind, Prove, Run};
 use crate::show::{self, Ran};
 
 /// Beyond the job's own time limit: for the coordinator to say so.
@@ -105,8 +105,12 @@ async fn prove(args: &Args, prove: &Prove) -> Result<End, ClientError> {
     let began = Instant::now();
     let loaded = Loaded::read(&prove.run)?;
     check_writable(&prove.out)?;
-    let options =
-        JobOptions { log_segment_steps: prove.segment_log_steps, keep_proof_seconds: prove.keep_proof, ..options(&prove.run) };
+    let options = JobOptions {
+        log_segment_steps: prove.segment_log_steps,
+        proof: prove.proof.map(Kind::there),
+        keep_proof_seconds: prove.keep_proof,
+        ..options(&prove.run)
+    };
     let client = RemoteClient::connect(&args.bus).await?;
     // Beside the job, for the proof is verified here when it comes.
     let elf = loaded.elf.clone();
@@ -206,6 +210,7 @@ async fn wants_to_cancel(job: JobId) -> bool {
 pub fn options(run: &Run) -> JobOptions {
     JobOptions {
         log_segment_steps: None,
+        proof: None,
         max_steps: run.max_steps,
         timeout: run.timeout.map(Duration::from_secs),
         priority: run.priority,

@@ -5,7 +5,7 @@ use std::path::Path;
 use zisk_client::{ClientError, RemoteClient};
 use zisk_common::ids::JobId;
 use zisk_common::messages::EventBody;
-use zisk_prover::backend::built_in;
+use zisk_recursion::builtin::built_in;
 
 use super::local::check;
 use super::remote::{public_values, ran};

@@ -35,7 +35,7 @@ pub use report::{
 };
 pub use request::{
     JobParams, JobRequest, MAX_CLIENT, MAX_LOG_SEGMENT_STEPS, MAX_PRIORITY, MAX_RETENTION_SECONDS, MIN_LOG_SEGMENT_STEPS,
-    MIN_PRIORITY, NORMAL_PRIORITY, RequestError,
+    MIN_PRIORITY, NORMAL_PRIORITY, ProofKind, RequestError,
 };
 
 pub use serde_bytes::ByteBuf;

@@ -10,7 +10,7 @@ use crate::ids::{JobId, ProgramId};
 /// Smallest segment a job may ask for, as log2 of its steps.
 pub const MIN_LOG_SEGMENT_STEPS: u8 = 10;
 /// Largest segment a job may ask for, as log2 of its steps.
-pub const MAX_LOG_SEGMENT_STEPS: u8 = 21;
+pub const MAX_LOG_SEGMENT_STEPS: u8 = 20;
 
 /// Lowest priority a job may ask for.
 pub const MIN_PRIORITY: u8 = 0;
@@ -50,12 +50,26 @@ pub struct JobRequest {
     pub client: String,
 }
 
+/// What kind of proof a job ends with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProofKind {
+    /// One proof about all segment proofs: small, and quick to verify whatever the number of segments.
+    #[default]
+    Recursive,
+    /// All segment proofs together: large, and takes less to make.
+    Bundle,
+}
+
 /// Options of a job; what is not set is the coordinator's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct JobParams {
     /// log2 of the steps of a segment.
     pub log_segment_steps: Option<u8>,
+    /// The kind of proof: recursive when not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<ProofKind>,
     /// Steps after which the program is stopped and the job fails.
     pub max_steps: Option<u64>,
     /// Seconds after which the job fails, from its acceptance on: waiting for its turn counts.

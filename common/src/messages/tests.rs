@@ -64,7 +64,7 @@ fn errors_say_what_is_allowed() {
     let mut request = request();
     request.params.log_segment_steps = Some(40);
     let error = request.validate().unwrap_err().to_string();
-    assert!(error.contains("log_segment_steps") && error.contains("10 to 21"), "{error}");
+    assert!(error.contains("log_segment_steps") && error.contains("10 to 20"), "{error}");
     request.params = JobParams { priority: Some(10), ..JobParams::default() };
     let error = request.validate().unwrap_err().to_string();
     assert!(error.contains("params.priority is 10: expected 0 (last) to 9 (first)"), "{error}");

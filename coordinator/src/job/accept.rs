@@ -26,6 +26,7 @@ impl Defaults {
     fn fill(&self, params: &JobParams) -> JobParams {
         JobParams {
             log_segment_steps: params.log_segment_steps.or(Some(self.log_segment_steps)),
+            proof: Some(params.proof.unwrap_or_default()),
             max_steps: params.max_steps.or(Some(self.max_steps)),
             timeout_seconds: params.timeout_seconds.or(Some(self.timeout_seconds)),
             priority: params.priority,

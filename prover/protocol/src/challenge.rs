@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::contribution::{Contribution, check_chain};
-use crate::tree::{contributions_root, digest_bytes, leaf};
+use crate::tree::{Digest, contributions_root, digest_bytes, leaf};
 use crate::{OUTPUT_COUNT, ProtocolError};
 
 /// Proof of work in the global challenge: makes up for the size of the largest job (docs/security.md).
@@ -34,15 +34,31 @@ pub struct SealedChallenge {
     pub nonce: u64,
 }
 
-fn seed(key: &[u8; 32], contributions: &[Contribution], public: &PublicValues) -> Result<[u8; 32], ProtocolError> {
+/// All contributions of a job: how many, and the root over them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllContributions {
+    /// How many.
+    pub count: u32,
+    /// Root of the tree over them, in index order.
+    pub root: Digest,
+}
+
+impl AllContributions {
+    /// Of a job.
+    pub fn new(contributions: &[Contribution]) -> Self {
+        let leaves: Vec<_> = contributions.iter().map(leaf).collect();
+        Self { count: contributions.len() as u32, root: contributions_root(&leaves) }
+    }
+}
+
+fn seed(key: &[u8; 32], contributions: AllContributions, public: &PublicValues) -> Result<[u8; 32], ProtocolError> {
     if public.outputs.len() != OUTPUT_COUNT {
         return Err(ProtocolError::PublicValues(format!("{} outputs instead of {OUTPUT_COUNT}", public.outputs.len())));
     }
-    let leaves: Vec<_> = contributions.iter().map(leaf).collect();
     let mut hasher = blake3::Hasher::new_derive_key(DOMAIN);
     hasher.update(key);
-    hasher.update(&(contributions.len() as u32).to_le_bytes());
-    hasher.update(&digest_bytes(&contributions_root(&leaves)));
+    hasher.update(&contributions.count.to_le_bytes());
+    hasher.update(&digest_bytes(&contributions.root));
     for output in &public.outputs {
         hasher.update(&output.to_le_bytes());
     }
@@ -64,7 +80,7 @@ impl SealedChallenge {
     /// Derives the challenge: searches the least nonce (about 2^[`CHALLENGE_GRINDING_BITS`] hashes).
     pub fn derive(
         verifying_key_digest: &[u8; 32],
-        contributions: &[Contribution],
+        contributions: AllContributions,
         public: &PublicValues,
     ) -> Result<Self, ProtocolError> {
         let seed = seed(verifying_key_digest, contributions, public)?;
@@ -75,15 +91,28 @@ impl SealedChallenge {
         Ok(sealed.expect("some nonce has enough zero bits"))
     }
 
+    /// The challenge with this nonce; `None` if it has no proof of work.
+    pub fn with_nonce(
+        verifying_key_digest: &[u8; 32],
+        contributions: AllContributions,
+        public: &PublicValues,
+        nonce: u64,
+    ) -> Result<Option<Self>, ProtocolError> {
+        let seed = seed(verifying_key_digest, contributions, public)?;
+        Ok(match candidate(&seed, nonce) {
+            (challenge, true) => Some(Self { challenge, nonce }),
+            _ => None,
+        })
+    }
+
     /// Whether this is the challenge of these contributions and public values, with its proof of work.
     pub fn check(
         &self,
         verifying_key_digest: &[u8; 32],
-        contributions: &[Contribution],
+        contributions: AllContributions,
         public: &PublicValues,
     ) -> Result<bool, ProtocolError> {
-        let seed = seed(verifying_key_digest, contributions, public)?;
-        Ok(candidate(&seed, self.nonce) == (self.challenge, true))
+        Ok(Self::with_nonce(verifying_key_digest, contributions, public, self.nonce)? == Some(*self))
     }
 }
 
@@ -99,5 +128,6 @@ pub fn global_challenge(
         .map(|(i, bytes)| Contribution::from_bytes(i as u32, bytes))
         .collect::<Result<Vec<_>, _>>()?;
     check_chain(&contributions)?;
-    Ok(SealedChallenge::derive(verifying_key_digest, &contributions, public)?.challenge)
+    let contributions = AllContributions::new(&contributions);
+    Ok(SealedChallenge::derive(verifying_key_digest, contributions, public)?.challenge)
 }

@@ -5,6 +5,7 @@ use zisk_machine::memory_map::HALT_PC;
 use zisk_machine::segment::State;
 
 use crate::ProtocolError;
+use crate::shape::{LogHeights, shapes};
 
 /// Most segments of a job: tags of segments are told apart by 16-bit look-ups.
 pub const MAX_SEGMENTS: u32 = (1 << 16) - 1;
@@ -26,8 +27,8 @@ pub struct Contribution {
     pub end: State,
     /// Number of steps.
     pub steps: u32,
-    /// log2 of each table's height, [`ABSENT`] for tables it does not have.
-    pub log_heights: [u8; TABLES],
+    /// Its shape: log2 of each table's height, [`ABSENT`] for tables it does not have.
+    pub log_heights: LogHeights,
     /// Root of the stage-1 commitment: eight field elements.
     pub commitment: [u32; 8],
 }
@@ -62,6 +63,9 @@ impl Contribution {
         }
         if self.start.cursor >= MODULUS || self.end.cursor >= MODULUS {
             return Err("its ledger cursor is not a field element".into());
+        }
+        if !shapes().contains(&self.log_heights) {
+            return Err("its tables have the heights of no shape".into());
         }
         if self.steps == 0 && self.start.pc != self.end.pc {
             return Err("it changes pc without a step".into());

@@ -5,15 +5,18 @@
 
 mod challenge;
 mod contribution;
+pub mod shape;
 mod tree;
 
-pub use challenge::{CHALLENGE_GRINDING_BITS, GlobalChallenge, PublicValues, SealedChallenge, global_challenge};
+pub use challenge::{
+    AllContributions, CHALLENGE_GRINDING_BITS, GlobalChallenge, PublicValues, SealedChallenge, global_challenge,
+};
 pub use contribution::{ABSENT, Contribution, MAX_SEGMENTS, TABLES, check_chain, check_contribution};
 pub use tree::{Digest, contributions_root, fold_order, join, leaf};
 
 /// Version of all that processes of a cluster exchange about a proof: keys, segments, contributions, challenge, nodes and
 /// proofs. Raised with every change of any of them; work goes only between processes of the same version.
-pub const VERSION: &str = "zisk-built-in/1";
+pub const VERSION: &str = "zisk-built-in/2";
 
 /// Number of 32-bit public outputs of a job.
 pub const OUTPUT_COUNT: usize = zisk_machine::memory_map::OUTPUT_COUNT;

@@ -1,6 +1,6 @@
-//! The cost of a lift and of a join: operations and heights by table, CPU-seconds, peak memory, proof size. One JSON object for each.
+//! The cost of aggregation: jobs of a number of segments, each segment lifted, all joined, the proof verified. One JSON object a job.
 //!
-//! `cargo bench -p zisk-recursion --bench tree -- [log2 steps[:log2 blow-up of the tree's proofs]...]`; queries are chosen for the default's security.
+//! `cargo bench -p zisk-recursion --bench tree -- [log2 steps:number of segments...]`
 
 #[path = "../../benches/usage/mod.rs"]
 mod usage;
@@ -11,112 +11,110 @@ use std::time::Instant;
 use zisk_machine::executor::Executor;
 use zisk_machine::program::Program;
 use zisk_machine::replay::replay;
-use zisk_protocol::{Contribution, GlobalChallenge};
-use zisk_prover::keys;
+use zisk_machine::segment::Segment;
+use zisk_protocol::{AllContributions, PublicValues, SealedChallenge, fold_order};
+use zisk_prover::keys::ProvingKey;
 use zisk_prover::segment::contribute;
-use zisk_prover::stark::config::{Challenge, Parameters};
-use zisk_prover::stark::prove::StarkProof;
-use zisk_recursion::circuit::Circuit;
-use zisk_recursion::gadgets::segment::SegmentShape;
-use zisk_recursion::gadgets::tree::{Child, TreeKeys, TreeShape};
-use zisk_recursion::machine::MachineTable;
-use zisk_recursion::prove::{CircuitProof, ProvingKey};
+use zisk_recursion::final_proof::FinalProof;
+use zisk_recursion::release;
+use zisk_recursion::tree::Node;
 
 use usage::usage;
 
 const SHA_HASHER: &[u8] = include_bytes!("../../../guests/elf/sha-hasher.elf");
 /// Steps of one hash, roughly: what fills segments.
-const STEPS_PER_HASH: u64 = 3_400;
-const CHALLENGE: GlobalChallenge = GlobalChallenge([7; 32]);
+const STEPS_PER_HASH: u64 = 3_676;
 
-/// What `body` returns, wall and CPU-seconds it took.
-fn timed<T>(body: impl FnOnce() -> T) -> (T, f64, f64) {
-    let (cpu, start) = (usage().0, Instant::now());
-    let result = body();
-    (result, start.elapsed().as_secs_f64(), usage().0 - cpu)
+/// Wall and CPU-seconds of what is done repeatedly.
+#[derive(Default)]
+struct Times {
+    count: u32,
+    wall: f64,
+    cpu: f64,
 }
 
-/// The first two segments of a job, which are full.
-fn segments(log_steps: u32) -> (keys::ProvingKey, Vec<(Contribution, StarkProof)>) {
-    let key = keys::ProvingKey::new(Program::from_elf(SHA_HASHER).expect("a guest"), Parameters::default()).expect("a key");
-    let hashes = (5u64 << log_steps) / 2 / STEPS_PER_HASH;
+impl Times {
+    fn of<T>(&mut self, body: impl FnOnce() -> T) -> T {
+        let (cpu, start) = (usage().0, Instant::now());
+        let result = body();
+        self.count += 1;
+        self.wall += start.elapsed().as_secs_f64();
+        self.cpu += usage().0 - cpu;
+        result
+    }
+
+    fn each(&self, seconds: f64) -> f64 {
+        seconds / f64::from(self.count.max(1))
+    }
+}
+
+fn measure(log_steps: u32, count: u32) {
+    let tree = release::tree().expect("keys.txt is whole");
+    let key = ProvingKey::new(Program::from_elf(SHA_HASHER).expect("a guest"), release::segment_parameters()).expect("a key");
+    // The last segment is half full.
+    let hashes = ((2 * u64::from(count) - 1) << log_steps) / 2 / STEPS_PER_HASH;
     let mut segments = Vec::new();
-    Executor::new(&key.executable)
+    let done = Executor::new(&key.executable)
         .execute_segments(&hashes.to_le_bytes(), log_steps, |segment| {
             segments.push(segment);
             ControlFlow::Continue(())
         })
         .expect("the guest exits");
-    let prove = |segment| {
+    assert_eq!(segments.len() as u32, count);
+    let public = PublicValues { outputs: done.outputs.to_vec(), exit_code: done.exit_code };
+    let [mut contributing, mut proving, mut lifting, mut joining, mut finishing, mut verifying] =
+        std::array::from_fn(|_| Times::default());
+    let commit = |segment: &Segment| {
         let trace = replay(&key.executable, segment, log_steps).expect("honest");
-        let committed = contribute(&key, segment, &trace).expect("filled");
-        let proof = committed.prove(&key, &CHALLENGE).expect("proven");
-        (committed.contribution, proof)
+        contribute(&key, segment, &trace).expect("filled")
     };
-    let proven = segments[..2].iter().map(prove).collect();
-    (key, proven)
-}
-
-/// Proves a circuit for inputs, and says what that took.
-fn measure(what: &str, key: &ProvingKey, operations: &[usize], inputs: &[Challenge]) -> (Vec<Challenge>, CircuitProof) {
-    let (memory, execute, _) = timed(|| key.circuit.execute(inputs).expect("honest"));
-    let (traces, fill, _) = timed(|| key.circuit.traces(&memory));
-    let publics = memory.publics(&key.circuit);
-    let (proof, wall, cpu) = timed(|| key.prove_traces(&publics, traces).expect("proven"));
-    let (verdict, verify, _) = timed(|| key.verifying.verify(&publics, &proof));
-    verdict.expect("a proof");
-    println!(
-        "{{\"what\": \"{what}\", \"operations\": {operations:?}, \"log_heights\": {:?}, \"inputs\": {}, \"execute_s\": {execute:.3}, \
-         \"fill_s\": {fill:.3}, \"prove_wall_s\": {wall:.2}, \"prove_cpu_s\": {cpu:.2}, \"verify_ms\": {:.1}, \"proof_bytes\": {}, \
-         \"peak_rss_gib\": {:.2}}}",
-        key.verifying.log_heights,
-        inputs.len(),
-        verify * 1000.0,
-        postcard::to_stdvec(&proof).expect("serialises").len(),
-        usage().1,
-    );
-    (publics, proof)
-}
-
-fn tree(log_steps: u32, log_blowup: u8) {
-    let (key, segments) = segments(log_steps);
-    let shapes: Vec<SegmentShape> = segments
+    let contributions: Vec<_> = segments.iter().map(|segment| contributing.of(|| commit(segment)).contribution).collect();
+    let sealed = SealedChallenge::derive(&key.digest, AllContributions::new(&contributions), &public).expect("a challenge");
+    let mut building = Times::default();
+    let mut nodes: Vec<Option<Node>> = segments
         .iter()
-        .map(|(contribution, _)| SegmentShape::new(Parameters::default(), contribution.log_heights).expect("a shape"))
-        .collect();
-    let default = Parameters::default();
-    let queries = default.queries * u16::from(default.log_blowup) / u16::from(log_blowup);
-    let parameters = Parameters { log_blowup, queries, ..default };
-    let (shape, fit, _) = timed(|| TreeShape::fitting(parameters, &shapes));
-    let operations = |circuit: &Circuit| MachineTable::ALL.map(|table| circuit.operations(table));
-    let (circuit, build, _) = timed(|| shape.join());
-    let join_operations = operations(&circuit);
-    let (join, setup, _) = timed(|| ProvingKey::new(circuit, parameters));
-    let lifts: Vec<ProvingKey> = shapes.iter().map(|segment| ProvingKey::new(shape.lift(segment), parameters)).collect();
-    println!(
-        "{{\"log_steps\": {log_steps}, \"log_blowup\": {log_blowup}, \"queries\": {queries}, \"tables\": {:?}, \
-         \"segment_heights\": {:?}, \"fit_s\": {fit:.2}, \"build_s\": {build:.2}, \"setup_s\": {setup:.2}}}",
-        MachineTable::ALL,
-        segments.iter().map(|(contribution, _)| contribution.log_heights).collect::<Vec<_>>(),
-    );
-    let all: Vec<_> = [&join].into_iter().chain(&lifts).map(|key| &key.verifying).collect();
-    let tree_keys = TreeKeys::new(&all).expect("not too many");
-    let lifted: Vec<_> = (segments.iter().zip(&shapes).zip(&lifts))
-        .map(|(((contribution, proof), segment), lift)| {
-            let mut inputs = tree_keys.root().to_vec();
-            inputs.extend(segment.values(&key.verifying, &CHALLENGE, contribution, proof).expect("the circuit's shape"));
-            measure("lift", lift, &operations(&lift.circuit), &inputs)
+        .map(|segment| {
+            let committed = commit(segment);
+            let proof = proving.of(|| committed.prove(&key, &sealed.challenge).expect("proven"));
+            let kind = zisk_recursion::tree::Kind::Lift(committed.contribution.log_heights);
+            building.of(|| tree.proving_key(tree.circuit(kind).expect("a shape")).map(drop).expect("built"));
+            let lift = || tree.lift(&key.verifying, &sealed.challenge, &committed.contribution, &proof).expect("honest");
+            Some(lifting.of(lift))
         })
         .collect();
-    let child = |i: usize| Child { key: &lifts[i].verifying, publics: &lifted[i].0, proof: &lifted[i].1 };
-    let inputs = shape.join_values(&tree_keys, [child(0), child(1)]).expect("the circuit's shape");
-    measure("join", &join, &join_operations, &inputs);
+    for join in 0..4 {
+        building.of(|| tree.proving_key(join).map(drop).expect("built"));
+    }
+    for (first, middle, _) in fold_order(count) {
+        let right = nodes[middle as usize].take().expect("folded before");
+        let left = nodes[first as usize].take().expect("folded before");
+        nodes[first as usize] = Some(joining.of(|| tree.join(&left, &right).expect("neighbours")));
+    }
+    let root = nodes[0].take().expect("a segment");
+    let proof = finishing.of(|| FinalProof::new(tree, &key.verifying, root, &public).expect("honest"));
+    (0..5).for_each(|_| verifying.of(|| proof.verify(tree, &key.verifying).expect("honest")));
+    let segment_cpu = contributing.each(contributing.cpu) + proving.each(proving.cpu);
+    println!(
+        "{{\"log_steps\": {log_steps}, \"segments\": {count}, \"segment_cpu_s\": {segment_cpu:.2}, \"lift_wall_s\": {:.2}, \"lift_cpu_s\": {:.2}, \
+         \"join_wall_s\": {:.2}, \"join_cpu_s\": {:.2}, \"build_all_s\": {:.2}, \"finish_s\": {:.2}, \"final_proof_bytes\": {}, \
+         \"final_verify_ms\": {:.1}, \"aggregation_ratio\": {:.2}, \"tree_peak_rss_gib\": {:.2}}}",
+        lifting.each(lifting.wall),
+        lifting.each(lifting.cpu),
+        joining.each(joining.wall),
+        joining.each(joining.cpu),
+        building.wall,
+        finishing.wall,
+        postcard::to_stdvec(&proof).expect("serialises").len(),
+        verifying.each(verifying.wall) * 1000.0,
+        (lifting.cpu + joining.cpu) / (segment_cpu * f64::from(count)),
+        usage().1,
+    );
 }
 
 fn main() {
     // `cargo bench` adds flags of its own.
     for arg in std::env::args().skip(1).filter(|a| !a.starts_with('-')) {
-        let (log_steps, log_blowup) = arg.split_once(':').unwrap_or((&arg, "1"));
-        tree(log_steps.parse().expect("log2 of steps"), log_blowup.parse().expect("log2 of the blow-up"));
+        let (log_steps, count) = arg.split_once(':').expect("log2 of steps:number of segments");
+        measure(log_steps.parse().expect("log2 of steps"), count.parse().expect("a number of segments"));
     }
 }

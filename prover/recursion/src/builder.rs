@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use p3_field::PrimeCharacteristicRing;
 use zisk_prover::stark::config::{Challenge, Val};
 
-use crate::circuit::{Circuit, Gate, Operation, Solve};
+use crate::circuit::{Circuit, Gate, Operation, Solve, log_heights};
 use crate::machine::bits::BITS;
 use crate::machine::{TABLES, coefficients};
 
@@ -254,6 +254,11 @@ impl Builder {
         let out = self.cell();
         self.operations.push(Operation::Horner { point, acc, values, out });
         out
+    }
+
+    /// log2 heights of the tables, so far.
+    pub fn log_heights(&self) -> [u8; TABLES] {
+        log_heights(&self.operations)
     }
 
     /// The finished circuit.

@@ -217,14 +217,22 @@ impl Uses {
     }
 }
 
+/// Least log2 heights of tables with these operations.
+pub(crate) fn log_heights(operations: &[Operation]) -> [u8; TABLES] {
+    MachineTable::ALL.map(|table| {
+        let operations = operations.iter().filter(|operation| operation.table() == Some(table)).count();
+        let rows = if table == MachineTable::Arithmetic { operations.div_ceil(LANES) } else { operations };
+        log_height(rows) as u8
+    })
+}
+
 const UNUSED: Slot<Val> = Slot { address: Val::ZERO, multiplicity: Val::ZERO };
 
 fn preprocessed(operations: &[Operation], uses: &mut Uses, least: [u8; TABLES]) -> [RowMajorMatrix<Val>; TABLES] {
+    let heights = log_heights(operations);
     let mut tables = MachineTable::ALL.map(|table| {
-        let operations = operations.iter().filter(|operation| operation.table() == Some(table)).count();
-        let rows = if table == MachineTable::Arithmetic { operations.div_ceil(LANES) } else { operations };
         let width = table.preprocessed_width();
-        let log_height = log_height(rows).max(usize::from(least[table as usize]));
+        let log_height = heights[table as usize].max(least[table as usize]);
         RowMajorMatrix::new(Val::zero_vec(width << log_height), width)
     });
     let mut filled = [0; TABLES];

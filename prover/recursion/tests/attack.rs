@@ -1,22 +1,27 @@
-//! Attacks on the machine's tables: each cell of honest traces is changed in turn; a constraint or the bus must notice.
-//! `ZISK_ATTACK_ALL=1` attacks every row rather than a sample.
+//! Attacks on the machine's tables: each cell of honest traces is changed in turn; a constraint or the bus must notice. A small circuit with every
+//! operation is attacked in every row, the lifts and joins of a real job in a sample (`ZISK_ATTACK_SEED` chooses it): `ZISK_ATTACK_ALL=1`
+//! attacks every row of those, too.
 
 mod samples;
 
 use p3_field::PrimeCharacteristicRing;
 use p3_matrix::Matrix;
 use p3_matrix::dense::RowMajorMatrix;
-use samples::{Random, all, every_operation, inputs};
+use samples::segments::{CHALLENGE, Proven, job};
+use samples::{Random, WEAK, all, every_operation, inputs, seed};
 use zisk_prover::stark::check::{Balance, FreeCell, attack_rows, check_row, check_table};
-use zisk_prover::stark::config::{EXTENSION_DEGREE, Val};
+use zisk_prover::stark::config::{Challenge, EXTENSION_DEGREE, Val};
 use zisk_prover::stark::table::{Bus, Columns, Table};
 use zisk_recursion::circuit::Circuit;
+use zisk_recursion::gadgets::segment::SegmentShape;
+use zisk_recursion::gadgets::tree::TreeShape;
 use zisk_recursion::machine::arithmetic::{ArithmeticColumns, ArithmeticKind, LANES};
 use zisk_recursion::machine::{MachineTable, TABLES};
+use zisk_recursion::tree::{Kind, Node, Tree};
 
-/// A circuit executed on random inputs.
-fn executed(random: &mut Random, circuit: &Circuit) -> [RowMajorMatrix<Val>; TABLES] {
-    let memory = circuit.execute(&inputs(random, circuit)).expect("the circuit holds");
+/// A circuit executed: it is satisfied, and its bus balances.
+fn executed(circuit: &Circuit, inputs: &[Challenge]) -> [RowMajorMatrix<Val>; TABLES] {
+    let memory = circuit.execute(inputs).expect("the circuit holds");
     let traces = circuit.traces(&memory);
     let mut balance = Balance::new();
     for table in MachineTable::ALL {
@@ -49,14 +54,11 @@ fn unused(table: MachineTable, fixed: &[Val], column: usize) -> bool {
     zero(&factors[slot]) && kind.slots[slot].multiplicity == Val::ZERO
 }
 
-fn attack(circuit: &Circuit, traces: &[RowMajorMatrix<Val>; TABLES], rows: impl Fn(usize) -> Vec<usize>) {
-    for table in MachineTable::ALL {
-        let (fixed, trace) = (&circuit.preprocessed[table as usize], &traces[table as usize]);
-        let free: Vec<FreeCell> = attack_rows(&table, Some(fixed), trace, 0, rows(trace.height()));
-        for FreeCell { row, column } in free {
-            let fixed = &fixed.values[row * fixed.width..(row + 1) * fixed.width];
-            assert!(unused(table, fixed, column), "{}: row {row}, column {column} is free", table.name());
-        }
+fn check(table: MachineTable, fixed: &RowMajorMatrix<Val>, trace: &RowMajorMatrix<Val>, rows: Vec<usize>) {
+    let free: Vec<FreeCell> = attack_rows(&table, Some(fixed), trace, 0, rows);
+    for FreeCell { row, column } in free {
+        let fixed = &fixed.values[row * fixed.width..(row + 1) * fixed.width];
+        assert!(unused(table, fixed, column), "{}: row {row}, column {column} is free", table.name());
     }
 }
 
@@ -65,9 +67,55 @@ fn no_cell_of_a_circuit_is_free() {
     let mut random = Random(1);
     let circuit = every_operation();
     for _ in 0..if all() { 16 } else { 2 } {
-        let traces = executed(&mut random, &circuit);
-        attack(&circuit, &traces, |height| (0..height).collect());
+        let traces = executed(&circuit, &inputs(&mut random, &circuit));
+        for table in MachineTable::ALL {
+            let trace = &traces[table as usize];
+            check(table, &circuit.preprocessed[table as usize], trace, (0..trace.height()).collect());
+        }
     }
+}
+
+/// Rows of a table of so many to attack.
+fn sample(random: &mut Random, used: usize, height: usize) -> Vec<usize> {
+    const SAMPLE: usize = 40;
+    if all() || height <= SAMPLE {
+        return (0..height).collect();
+    }
+    (0..SAMPLE - 2).map(|_| random.below(used)).chain([0, height - 1]).collect()
+}
+
+#[test]
+fn no_cell_of_a_lift_or_a_join_is_free() {
+    let (key, segments) = job();
+    let (first, last) = (&segments[0], &segments[segments.len() - 1]);
+    let shapes = [first.contribution.log_heights, last.contribution.log_heights];
+    let lifted = shapes.map(|heights| SegmentShape::new(WEAK, heights).expect("a shape"));
+    let tree = Tree::new(TreeShape::fitting(WEAK, &lifted), WEAK, &shapes).expect("a tree");
+    let mut random = Random(seed());
+    let mut attacked = |circuit: u32, inputs: &[Challenge]| {
+        let circuit = &tree.proving_key(circuit).expect("built").circuit;
+        let traces = executed(circuit, inputs);
+        for table in MachineTable::ALL {
+            let rows = circuit.operations(table).div_ceil(if table == MachineTable::Arithmetic { LANES } else { 1 });
+            let at = table as usize;
+            let rows = sample(&mut random, rows, traces[at].height());
+            check(table, &circuit.preprocessed[at], &traces[at], rows);
+        }
+    };
+    let mut lift = |Proven { contribution, proof, .. }: &Proven| {
+        let circuit = tree.circuit(Kind::Lift(contribution.log_heights)).expect("one of its shapes");
+        let shape = SegmentShape::new(WEAK, contribution.log_heights).expect("a shape");
+        let mut inputs = tree.keys_root().to_vec();
+        inputs.extend(shape.values(&key.verifying, &CHALLENGE, contribution, proof).expect("the circuit's shape"));
+        attacked(circuit, &inputs);
+        tree.lift(&key.verifying, &CHALLENGE, contribution, proof).expect("an honest segment")
+    };
+    lift(last);
+    let [left, right]: [Node; 2] = [lift(first), lift(&segments[1])];
+    let children = [tree.child(&left).expect("a node"), tree.child(&right).expect("a node")];
+    let sizes = children.map(|child| tree.shape.size(&child.key.log_heights).expect("one of the tree's"));
+    let join = tree.circuit(Kind::Join(sizes)).expect("there are all four");
+    attacked(join, &tree.shape.join_values(tree.all_keys(), children).expect("the circuit's shape"));
 }
 
 #[test]
@@ -75,7 +123,7 @@ fn a_bit_that_is_not_read_cannot_swap() {
     // Neither of a row without a bit, nor of one with another bit than the one read; the rest of the row is as for the forged bit.
     let mut random = Random(2);
     let circuit = every_operation();
-    let traces = executed(&mut random, &circuit);
+    let traces = executed(&circuit, &inputs(&mut random, &circuit));
     let at = MachineTable::Permutation as usize;
     let (fixed, trace) = (&circuit.preprocessed[at], &traces[at]);
     use zisk_recursion::machine::permutation::{PermutationColumns, PermutationKind};

@@ -24,6 +24,15 @@ pub fn trace<C: Columns<F>, T: Sync>(items: &[T], fill: impl Fn(&mut C, &T) + Sy
     RowMajorMatrix::new(values, C::WIDTH)
 }
 
+/// The table with zero rows added up to this log2 height, if it is not higher.
+pub fn pad(mut table: RowMajorMatrix<F>, log_height: u8) -> RowMajorMatrix<F> {
+    let cells = table.width << log_height;
+    if table.values.len() < cells {
+        table.values.resize(cells, F::ZERO);
+    }
+    table
+}
+
 /// The rows of an instruction table.
 pub fn steps<C: Columns<F>>(steps: &[Step], rows: &[Row], fill: impl Fn(&mut C, &Step, &Row) + Sync) -> RowMajorMatrix<F> {
     trace(steps, |columns, step| fill(columns, step, &rows[step.row as usize]))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use zisk_protocol::{GlobalChallenge, OUTPUT_COUNT, PublicValues};
-use zisk_prover::backend::{Backend, BackendError, Contributed, ExecuteOptions, Execution, LoadedProgram, Setup};
+use zisk_prover::backend::{Backend, BackendError, Contributed, ExecuteOptions, Execution, LoadedProgram, ProofKind, Setup};
 
 /// What a fake program does; its "ELF" is [`MAGIC`] and this as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -121,6 +121,7 @@ impl Backend for FakeBackend {
         _verifying_key: &[u8],
         _contribution: &[u8],
         challenge: &GlobalChallenge,
+        _kind: ProofKind,
         node: &[u8],
     ) -> Result<(), BackendError> {
         let node: Node = parse("node", node)?;
@@ -192,7 +193,7 @@ struct FakeContributed {
 }
 
 impl Contributed for FakeContributed {
-    fn prove(self: Box<Self>, challenge: &GlobalChallenge) -> Result<Vec<u8>, BackendError> {
+    fn prove(self: Box<Self>, challenge: &GlobalChallenge, _kind: ProofKind) -> Result<Vec<u8>, BackendError> {
         self.calls.prove.fetch_add(1, Ordering::Relaxed);
         if self.program.deadly == Some(self.index) {
             self.calls.died.notify_one();

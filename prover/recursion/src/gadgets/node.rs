@@ -1,6 +1,14 @@
 //! What is public of a node of the aggregation tree (docs/protocol.md): the same for one segment and for many.
 
+use p3_field::{BasedVectorSpace, PrimeCharacteristicRing};
+use zisk_machine::segment::State;
+use zisk_protocol::{Contribution, GlobalChallenge, leaf};
+use zisk_prover::keys::VerifyingKey;
+use zisk_prover::stark::config::{Challenge, Val};
+
 use super::Digest;
+use super::hash::digest_values;
+use super::openings::{WrongShape, commitment_values};
 use crate::builder::{Builder, Cell};
 
 /// State handed from one segment to the next; all are of the base field.
@@ -42,7 +50,8 @@ pub struct NodeCells {
     pub root: Digest,
     /// Sum of the segments' fractions on the job's buses.
     pub sum: Cell,
-    /// Index of the first segment, index after that of the last, 0, 0.
+    /// Index of the first segment, index after that of the last, log2 height of the program's table (which says in which class of
+    /// programs the segments were proven, so that of the image, too), 0.
     pub range: Cell,
     /// State before the first segment.
     pub start: Cell,
@@ -87,12 +96,86 @@ impl NodeCells {
         let same = |node: &Self| [&node.key[..], &node.challenge, &node.fixed, &node.image].concat();
         same(left).into_iter().zip(same(right)).for_each(|(x, y)| b.connect(x, y));
         b.connect(left.end, right.start);
-        let ([first, middle, ..], [next, end, ..]) = (b.split(left.range), b.split(right.range));
+        let ([first, middle, program, _], [next, end, also, _]) = (b.split(left.range), b.split(right.range));
         b.connect(middle, next);
+        b.connect(program, also);
         let zero = b.zero();
-        let range = b.join([first, end, zero, zero]);
+        let range = b.join([first, end, program, zero]);
         let [r0, r1, ..] = b.permute([left.root[0], left.root[1], right.root[0], right.root[1]]);
         let sum = b.add(left.sum, right.sum);
         Self { root: [r0, r1], sum, range, end: right.end, ..*left }
+    }
+}
+
+/// A node as one knows it who compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeValues {
+    /// Root over the contributions.
+    pub root: [Val; 8],
+    /// Sum of the segments' fractions on the job's buses.
+    pub sum: Challenge,
+    /// Index of the first segment.
+    pub first: u32,
+    /// Index after that of the last.
+    pub end: u32,
+    /// State before the first segment.
+    pub before: State,
+    /// State after the last.
+    pub after: State,
+}
+
+/// Four numbers as a value.
+fn four(numbers: [u32; 4]) -> Challenge {
+    Challenge::from_basis_coefficients_fn(|i| Val::from_u32(numbers[i]))
+}
+
+/// 16-bit halves of 32 bytes, four to a value.
+fn halves(bytes: &[u8; 32]) -> [Challenge; 4] {
+    std::array::from_fn(|i| {
+        four(std::array::from_fn(|k| u32::from(u16::from_le_bytes([bytes[8 * i + 2 * k], bytes[8 * i + 2 * k + 1]]))))
+    })
+}
+
+fn state(state: &State) -> Challenge {
+    four([state.pc & 0xffff, state.pc >> 16, state.cursor, u32::from(state.image)])
+}
+
+impl NodeValues {
+    /// Places among the public values: of the root over the contributions.
+    pub const ROOT: usize = 12;
+    /// Of the sum.
+    pub const SUM: usize = 14;
+    /// Of the indices and the class of programs.
+    pub const RANGE: usize = 15;
+    /// Of the state before.
+    pub const BEFORE: usize = 16;
+    /// Of the state after.
+    pub const AFTER: usize = 17;
+
+    /// The node of one segment.
+    pub fn leaf(contribution: &Contribution, sum: Challenge) -> Self {
+        Self {
+            root: leaf(contribution),
+            sum,
+            first: contribution.index,
+            end: contribution.index + 1,
+            before: contribution.start,
+            after: contribution.end,
+        }
+    }
+
+    /// The public values, in the order of [`NodeCells::cells`].
+    pub fn publics(
+        &self,
+        key: &VerifyingKey,
+        challenge: &GlobalChallenge,
+    ) -> Result<[Challenge; NodeCells::PUBLICS], WrongShape> {
+        let program = u32::from(*key.fixed.log_heights.first().ok_or(WrongShape("number of the key's tables"))?);
+        let mut values = [halves(&key.digest()), halves(&challenge.0)].concat();
+        values.extend(commitment_values(&key.fixed.commitment)?);
+        values.extend(commitment_values(&key.image.commitment)?);
+        values.extend(digest_values(&self.root));
+        values.extend([self.sum, four([self.first, self.end, program, 0]), state(&self.before), state(&self.after)]);
+        Ok(values.try_into().expect("as many as there are"))
     }
 }

@@ -24,7 +24,8 @@ const LEAF_TAG: u32 = 0x6c65_6166;
 /// All segments with the same tables of the same heights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentShape {
-    parameters: Parameters,
+    /// Parameters of their proofs.
+    pub parameters: Parameters,
     log_heights: [u8; TABLES],
 }
 
@@ -91,7 +92,7 @@ impl SegmentShape {
             let sum = verify_stark(b, transcript, shape, &statement, &proof);
 
             let root = leaf(b, &numbers, stage1);
-            let zero = b.zero();
+            let (program, zero) = (b.base(Val::from_u8(self.log_heights[AnyTable::Program as usize])), b.zero());
             NodeCells {
                 key: b.pack(&key),
                 challenge: b.pack(&challenge),
@@ -99,7 +100,7 @@ impl SegmentShape {
                 image,
                 root,
                 sum,
-                range: b.join([index, tag, zero, zero]),
+                range: b.join([index, tag, program, zero]),
                 start: b.join(start.cells()),
                 end: b.join(end.cells()),
             }
@@ -138,6 +139,9 @@ impl SegmentShape {
     ) -> Result<Vec<Challenge>, WrongShape> {
         if contribution.log_heights != self.log_heights {
             return Err(WrongShape("heights of the tables"));
+        }
+        if key.parameters != self.parameters {
+            return Err(WrongShape("parameters of the proof system"));
         }
         let mut values = Vec::new();
         let halves = |bytes: &[u8; 32]| -> Vec<Challenge> {

@@ -32,6 +32,11 @@ impl Random {
     }
 }
 
+/// Chooses the samples: `ZISK_ATTACK_SEED`.
+pub fn seed() -> u64 {
+    std::env::var("ZISK_ATTACK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)
+}
+
 /// Whether everything is attacked rather than a sample.
 pub fn all() -> bool {
     std::env::var_os("ZISK_ATTACK_ALL").is_some()

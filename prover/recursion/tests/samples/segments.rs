@@ -1,26 +1,25 @@
 //! Segments of a real guest, proven.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use p3_field::PrimeCharacteristicRing;
-use zisk_machine::executable::Executable;
 use zisk_machine::executor::Executor;
 use zisk_machine::program::Program;
 use zisk_machine::replay::replay;
 use zisk_machine::segment::Segment;
-use zisk_protocol::{Contribution, GlobalChallenge, leaf};
+use zisk_protocol::{Contribution, GlobalChallenge, PublicValues, leaf};
 use zisk_prover::keys::ProvingKey;
-use zisk_prover::segment::{Verifier, contribute};
+use zisk_prover::segment::{Committed, Verifier, contribute};
 use zisk_prover::stark::config::{Challenge, Val};
 use zisk_prover::stark::prove::StarkProof;
+use zisk_prover::tables::any::AnyTable;
 use zisk_recursion::gadgets::hash::digest_values;
 use zisk_recursion::gadgets::node::NodeCells;
 
 use super::WEAK;
 
-const SHA_HASHER: &[u8] = include_bytes!("../../../../guests/elf/sha-hasher.elf");
-const LOG_STEPS: u32 = 12;
+pub const SHA_HASHER: &[u8] = include_bytes!("../../../../guests/elf/sha-hasher.elf");
+pub const LOG_STEPS: u32 = 12;
 /// Any challenge will do: whether it belongs to the job is not a segment's concern.
 pub const CHALLENGE: GlobalChallenge = GlobalChallenge([7; 32]);
 
@@ -31,27 +30,48 @@ pub struct Proven {
     pub sum: Challenge,
 }
 
-/// All segments of a short job.
-pub fn job() -> (ProvingKey, Vec<Proven>) {
-    let program = || Program::from_elf(SHA_HASHER).expect("a guest");
-    let key = ProvingKey::new(program(), WEAK).expect("a key");
-    let executable = Executable::new(Arc::new(program())).expect("well-formed");
+/// A job's program, its commitments and what it makes public.
+pub struct Job {
+    pub key: ProvingKey,
+    pub committed: Vec<Committed>,
+    pub public: PublicValues,
+}
+
+/// A program's key, with few queries.
+pub fn key(elf: &[u8]) -> ProvingKey {
+    ProvingKey::new(Program::from_elf(elf).expect("a guest"), WEAK).expect("a key")
+}
+
+/// All segments of a job, committed.
+pub fn committed(elf: &[u8], input: &[u8], log_steps: u32) -> Job {
+    let key = key(elf);
     let mut segments = Vec::new();
-    Executor::new(&executable)
-        .execute_segments(&4u64.to_le_bytes(), LOG_STEPS, |segment| {
+    let done = Executor::new(&key.executable)
+        .execute_segments(input, log_steps, |segment| {
             segments.push(segment);
             ControlFlow::Continue(())
         })
         .expect("the guest exits");
-    let prove = |segment: &Segment| {
-        let trace = replay(&key.executable, segment, LOG_STEPS).expect("an honest segment");
-        let committed = contribute(&key, segment, &trace).expect("filled");
-        let proof = committed.prove(&key, &CHALLENGE).expect("proven");
-        let contribution = committed.contribution.clone();
-        let sum = Verifier::new(&key.verifying).segment(&contribution, &CHALLENGE, &proof).expect("honest");
-        Proven { contribution, proof, sum }
+    let commit = |segment: &Segment| {
+        let trace = replay(&key.executable, segment, log_steps).expect("an honest segment");
+        contribute(&key, segment, &trace).expect("filled")
     };
-    let proven = segments.iter().map(prove).collect();
+    let public = PublicValues { outputs: done.outputs.to_vec(), exit_code: done.exit_code };
+    Job { committed: segments.iter().map(commit).collect(), key, public }
+}
+
+/// A segment proven for a challenge.
+pub fn prove(key: &ProvingKey, committed: &Committed, challenge: &GlobalChallenge) -> Proven {
+    let proof = committed.prove(key, challenge).expect("proven");
+    let contribution = committed.contribution.clone();
+    let sum = Verifier::new(&key.verifying).segment(&contribution, challenge, &proof).expect("honest");
+    Proven { contribution, proof, sum }
+}
+
+/// All segments of a short job, proven for [`CHALLENGE`].
+pub fn job() -> (ProvingKey, Vec<Proven>) {
+    let Job { key, committed, .. } = committed(SHA_HASHER, &4u64.to_le_bytes(), LOG_STEPS);
+    let proven = committed.iter().map(|committed| prove(&key, committed, &CHALLENGE)).collect();
     (key, proven)
 }
 
@@ -70,7 +90,8 @@ pub fn node(key: &ProvingKey, Proven { contribution, sum, .. }: &Proven) -> Vec<
     }
     values.extend(digest_values(&leaf(contribution)));
     values.push(*sum);
-    values.push(pack(&[contribution.index, contribution.index + 1])[0]);
+    let program = u32::from(contribution.log_heights[AnyTable::Program as usize]);
+    values.push(pack(&[contribution.index, contribution.index + 1, program])[0]);
     for state in [&contribution.start, &contribution.end] {
         values.push(pack(&[state.pc & 0xffff, state.pc >> 16, state.cursor, u32::from(state.image)])[0]);
     }

@@ -2,9 +2,10 @@
 
 use p3_field::PrimeCharacteristicRing;
 use p3_matrix::dense::RowMajorMatrix;
+use zisk_machine::program::Program as Guest;
 
 use super::adapter::{F, limbs};
-use super::instruction;
+use super::{instruction, program};
 use crate::columns;
 use crate::stark::table::{Bus, Columns, Table, TableBuilder};
 
@@ -45,12 +46,13 @@ impl Table for Image {
 }
 
 /// The preprocessed columns.
-pub fn preprocessed(image: &[(u32, u64)]) -> RowMajorMatrix<F> {
-    instruction::trace(image, |columns: &mut ImageWord<F>, &(word, value)| {
+pub fn preprocessed(guest: &Guest) -> RowMajorMatrix<F> {
+    let words = instruction::trace(&guest.image, |columns: &mut ImageWord<F>, &(word, value)| {
         columns.is_word = F::ONE;
         columns.word = F::from_u32(word);
         columns.value = limbs(value);
-    })
+    });
+    instruction::pad(words, program::log_heights(guest).1)
 }
 
 /// The main column.

@@ -2,11 +2,12 @@
 
 use p3_field::PrimeCharacteristicRing;
 use p3_matrix::dense::RowMajorMatrix;
-use zisk_machine::program::Row;
+use zisk_machine::program::Program as Guest;
 use zisk_machine::trace::SegmentTrace;
+use zisk_protocol::shape::program_log_heights;
 
 use super::adapter::{F, program_row};
-use super::instruction::log_height;
+use super::instruction::{log_height, pad};
 use crate::stark::table::{Bus, Table, TableBuilder};
 
 /// Columns of a row.
@@ -34,18 +35,22 @@ impl Table for Program {
     }
 }
 
+/// log2 heights of the tables that depend on the program: its rows, its image.
+pub fn log_heights(guest: &Guest) -> (u8, u8) {
+    let (rows, words) = (guest.rows.len(), guest.image.len());
+    // Keys of programs that are too large for any shape are refused.
+    program_log_heights(rows, words).unwrap_or((log_height(rows) as u8, log_height(words) as u8))
+}
+
 /// The preprocessed columns.
-pub fn preprocessed(rows: &[Row]) -> RowMajorMatrix<F> {
-    let mut values = F::zero_vec(WIDTH << log_height(rows.len()));
-    for (columns, row) in values.chunks_exact_mut(WIDTH).zip(rows) {
-        columns.copy_from_slice(&program_row(row));
-    }
-    RowMajorMatrix::new(values, WIDTH)
+pub fn preprocessed(guest: &Guest) -> RowMajorMatrix<F> {
+    let rows = guest.rows.iter().flat_map(program_row).collect();
+    pad(RowMajorMatrix::new(rows, WIDTH), log_heights(guest).0)
 }
 
 /// The main column.
-pub fn trace(rows: usize, trace: &SegmentTrace) -> RowMajorMatrix<F> {
-    let mut counts = vec![0u32; 1 << log_height(rows)];
+pub fn trace(guest: &Guest, trace: &SegmentTrace) -> RowMajorMatrix<F> {
+    let mut counts = vec![0u32; 1 << log_heights(guest).0];
     for step in trace.steps.iter().flatten() {
         counts[step.row as usize] += 1;
     }

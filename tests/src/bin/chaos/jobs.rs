@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use zisk_client::{JobOptions, RemoteClient};
 use zisk_common::bus::Bus;
 use zisk_common::ids::JobId;
-use zisk_common::messages::JobRecord;
+use zisk_common::messages::{JobRecord, ProofKind};
 use zisk_tests::chance::Chance;
 use zisk_tests::guests::{Reference, RunEnd, Workload};
 
@@ -130,6 +130,7 @@ impl Flow {
     async fn submit(&self, client: &str, workload: &Workload, timeout: Option<Duration>) -> Result<JobId> {
         let options = JobOptions {
             log_segment_steps: Some(LOG_STEPS),
+            proof: Some(ProofKind::Bundle),
             max_steps: workload.max_steps,
             timeout,
             client: Some(client.to_owned()),

@@ -1,4 +1,4 @@
-//! The built-in prover behind the cluster's seam.
+//! The built-in prover behind the cluster's seam: segment proofs, recursive proofs and bundles.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -10,18 +10,28 @@ use zisk_machine::replay::replay;
 use zisk_machine::segment::Segment;
 use zisk_protocol::{Contribution, GlobalChallenge, MAX_SEGMENTS, PublicValues};
 
-use crate::backend::{Backend, BackendError, Contributed, ExecuteOptions, Execution, LoadedProgram, Setup};
-use crate::bundle::{FinalProof, Node, ProofError, ProvenSegment, decode, encode};
-use crate::keys::{FORMAT, KeyError, ProvingKey, VerifyingKey, check_parameters};
-use crate::segment::{Committed, MAX_STEPS, Verifier, contribute};
-use crate::self_test::self_test;
-use crate::stark::config::Parameters;
+use zisk_prover::backend::{Backend, BackendError, Contributed, ExecuteOptions, Execution, LoadedProgram, ProofKind, Setup};
+use zisk_prover::bundle::{self, ProofError, ProvenSegment, decode, encode};
+use zisk_prover::keys::{FORMAT, KeyError, ProvingKey, VerifyingKey, check_parameters};
+use zisk_prover::segment::{Committed, MAX_STEPS, Verifier, contribute};
+use zisk_prover::self_test::self_test;
+use zisk_prover::stark::config::Parameters;
+
+use crate::final_proof::{FinalError, FinalProof};
+use crate::gadgets::node::NodeValues;
+use crate::release;
+use crate::tree::{Node, RECURSIVE, Tree, TreeError};
 
 /// The built-in prover.
 #[derive(Clone, Debug, Default)]
 pub struct BuiltIn {
     /// Parameters of the keys that setup makes.
     pub parameters: Parameters,
+}
+
+/// The built-in prover with the default parameters.
+pub fn built_in() -> Arc<dyn Backend> {
+    Arc::new(BuiltIn::default())
 }
 
 /// A proving key in transit: all else is derived from the program.
@@ -71,15 +81,32 @@ impl Backend for BuiltIn {
     }
 
     fn fold(&self, verifying_key_bytes: &[u8], left: &[u8], right: &[u8]) -> Result<Vec<u8>, BackendError> {
-        let key = verifying_key(verifying_key_bytes)?;
-        let [left, right] = [left, right].map(|bytes| decode::<Node>(bytes).map_err(rejected));
-        Ok(encode(&Node::fold(&Verifier::new(&key), left?, right?).map_err(rejected)?))
+        match (kind(left), kind(right)) {
+            (ProofKind::Recursive, ProofKind::Recursive) => {
+                let [left, right] = [left, right].map(|bytes| decode::<Node>(bytes).map_err(rejected));
+                Ok(encode(&tree()?.join(&left?, &right?).map_err(of_tree)?))
+            }
+            (ProofKind::Bundle, ProofKind::Bundle) => {
+                let key = verifying_key(verifying_key_bytes)?;
+                let [left, right] = [left, right].map(|bytes| decode::<bundle::Node>(bytes).map_err(rejected));
+                Ok(encode(&bundle::Node::fold(&Verifier::new(&key), left?, right?).map_err(rejected)?))
+            }
+            _ => Err(BackendError::Rejected("one node is recursive and one is a bundle".into())),
+        }
     }
 
     fn finish(&self, verifying_key_bytes: &[u8], root: &[u8], public: &PublicValues) -> Result<Vec<u8>, BackendError> {
         let key = verifying_key(verifying_key_bytes)?;
-        let root = decode(root).map_err(rejected)?;
-        Ok(encode(&FinalProof::new(&key, root, public).map_err(rejected)?))
+        match kind(root) {
+            ProofKind::Recursive => {
+                let root = decode(root).map_err(rejected)?;
+                Ok(encode(&FinalProof::new(tree()?, &key, root, public).map_err(of_final)?))
+            }
+            ProofKind::Bundle => {
+                let root = decode(root).map_err(rejected)?;
+                Ok(encode(&bundle::FinalProof::new(&key, root, public).map_err(rejected)?))
+            }
+        }
     }
 
     fn check_segment_proof(
@@ -87,19 +114,38 @@ impl Backend for BuiltIn {
         verifying_key_bytes: &[u8],
         contribution: &[u8],
         challenge: &GlobalChallenge,
+        expected: ProofKind,
         node: &[u8],
     ) -> Result<(), BackendError> {
         let key = verifying_key(verifying_key_bytes)?;
-        let node: Node = decode(node).map_err(rejected)?;
         let refuse = |reason: &str| Err(BackendError::Rejected(reason.into()));
-        let [segment] = &node.segments[..] else { return refuse("it is not the proof of one segment") };
-        if segment.contribution.to_bytes() != contribution {
-            return refuse("it is not a proof of this contribution");
+        if kind(node) != expected {
+            return refuse("it is not a proof of the job's kind");
         }
-        if node.challenge != *challenge {
-            return refuse("it was made for another challenge");
+        match expected {
+            ProofKind::Recursive => {
+                let node: Node = decode(node).map_err(rejected)?;
+                let contribution: Contribution = decode(contribution).map_err(rejected)?;
+                if key.parameters != release::segment_parameters() {
+                    return Err(of_final(FinalError::Parameters));
+                }
+                // The sum is the proof's to say; all else of a node of one segment is known.
+                let Some(&sum) = node.publics.get(NodeValues::SUM) else { return refuse("public values are missing") };
+                let expected = NodeValues::leaf(&contribution, sum).publics(&key, challenge);
+                tree()?.verify(&node, &expected.map_err(TreeError::from).map_err(of_tree)?).map_err(of_tree)
+            }
+            ProofKind::Bundle => {
+                let node: bundle::Node = decode(node).map_err(rejected)?;
+                let [segment] = &node.segments[..] else { return refuse("it is not the proof of one segment") };
+                if segment.contribution.to_bytes() != contribution {
+                    return refuse("it is not a proof of this contribution");
+                }
+                if node.challenge != *challenge {
+                    return refuse("it was made for another challenge");
+                }
+                node.verify(&Verifier::new(&key)).map(drop).map_err(rejected)
+            }
         }
-        node.verify(&Verifier::new(&key)).map(drop).map_err(rejected)
     }
 
     fn self_test(&self) -> Result<(), BackendError> {
@@ -108,9 +154,43 @@ impl Backend for BuiltIn {
 
     fn verify(&self, verifying_key_bytes: &[u8], proof: &[u8]) -> Result<PublicValues, BackendError> {
         let key = verifying_key(verifying_key_bytes)?;
-        let proof: FinalProof = decode(proof).map_err(rejected)?;
-        proof.verify(&key).map_err(rejected)?;
-        Ok(proof.public)
+        match kind(proof) {
+            ProofKind::Recursive => {
+                let proof: FinalProof = decode(proof).map_err(rejected)?;
+                proof.verify(tree()?, &key).map_err(of_final)?;
+                Ok(proof.public)
+            }
+            ProofKind::Bundle => {
+                let proof: bundle::FinalProof = decode(proof).map_err(rejected)?;
+                proof.verify(&key).map_err(rejected)?;
+                Ok(proof.public)
+            }
+        }
+    }
+}
+
+/// Nodes and proofs that are recursive say so first of all.
+fn kind(bytes: &[u8]) -> ProofKind {
+    let says = bytes.strip_prefix(&[RECURSIVE.len() as u8]).is_some_and(|rest| rest.starts_with(RECURSIVE.as_bytes()));
+    if says { ProofKind::Recursive } else { ProofKind::Bundle }
+}
+
+fn tree() -> Result<&'static Tree, BackendError> {
+    release::tree().map_err(|error| BackendError::Internal(error.to_string()))
+}
+
+fn of_tree(error: TreeError) -> BackendError {
+    match error {
+        TreeError::Pinned(_) => BackendError::Internal(error.to_string()),
+        error => BackendError::Rejected(error.to_string()),
+    }
+}
+
+fn of_final(error: FinalError) -> BackendError {
+    match error {
+        FinalError::Malformed(reason) => malformed("proof")(reason),
+        FinalError::Root(error) => of_tree(error),
+        error => BackendError::Rejected(error.to_string()),
     }
 }
 
@@ -171,11 +251,16 @@ struct BuiltInContributed {
 }
 
 impl Contributed for BuiltInContributed {
-    fn prove(self: Box<Self>, challenge: &GlobalChallenge) -> Result<Vec<u8>, BackendError> {
-        let proof = self.committed.prove(&self.key, challenge).map_err(BackendError::Internal)?;
-        let contribution: Contribution = self.committed.contribution;
-        let node = Node::leaf(self.key.digest, *challenge, ProvenSegment { contribution, proof });
-        Ok(encode(&node))
+    fn prove(self: Box<Self>, challenge: &GlobalChallenge, kind: ProofKind) -> Result<Vec<u8>, BackendError> {
+        let Self { key, committed } = *self;
+        let proof = committed.prove(&key, challenge).map_err(BackendError::Internal)?;
+        let contribution = committed.contribution.clone();
+        // What stage 1 held is not needed any more.
+        drop(committed);
+        Ok(match kind {
+            ProofKind::Recursive => encode(&tree()?.lift(&key.verifying, challenge, &contribution, &proof).map_err(of_tree)?),
+            ProofKind::Bundle => encode(&bundle::Node::leaf(key.digest, *challenge, ProvenSegment { contribution, proof })),
+        })
     }
 
     fn memory_bytes(&self) -> usize {
