@@ -89,6 +89,11 @@ impl Delivery {
         self.settle(AckKind::Ack).await
     }
 
+    /// Still at work: another `ack_wait` for it. Should this be lost, the message comes again.
+    pub async fn in_progress(&self) {
+        let _ = self.message.ack_with(AckKind::Progress).await;
+    }
+
     /// Gives the message back; it is delivered again after `delay`, or at once.
     ///
     /// # Errors

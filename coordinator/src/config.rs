@@ -165,12 +165,20 @@ pub struct Jobs {
     pub timeout_seconds: u64,
     /// Failed attempts of one unit of work (a plan, a segment, an aggregation) after which a job fails; 1 to 100.
     pub max_attempts: u32,
+    /// Whether the coordinator verifies a job's final proof before the job counts as completed.
+    pub verify_proofs: bool,
 }
 
 impl Default for Jobs {
     fn default() -> Self {
         // The largest job of 2^18 steps a segment has 2^16 segments.
-        Self { log_segment_steps: 18, max_steps: 1 << 34, timeout_seconds: 3600, max_attempts: DEFAULT_ATTEMPTS }
+        Self {
+            log_segment_steps: 18,
+            max_steps: 1 << 34,
+            timeout_seconds: 3600,
+            max_attempts: DEFAULT_ATTEMPTS,
+            verify_proofs: true,
+        }
     }
 }
 
@@ -337,7 +345,12 @@ impl Config {
 
     /// The same for the coordinator.
     pub fn coordinator(&self) -> bus::Settings {
-        bus::Settings { defaults: self.job_defaults(), limits: self.queue.limits(), storage: self.storage.settings() }
+        bus::Settings {
+            defaults: self.job_defaults(),
+            limits: self.queue.limits(),
+            storage: self.storage.settings(),
+            verifier: self.jobs.verify_proofs.then(zisk_recursion::builtin::built_in),
+        }
     }
 
     /// What jobs get that do not say.

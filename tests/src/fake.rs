@@ -7,10 +7,11 @@ use anyhow::{Context, Result, bail, ensure};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use zisk_common::bus::Bus;
+use zisk_common::election::Lease;
 use zisk_common::ids::{Digest, JobId, WorkerId};
 use zisk_common::keep_alive::{Hold, KeepAlive};
 use zisk_common::messages::{
-    Assignment, ByteBuf, Challenge, Contribution, ObjectScope, Proof, Report, SegmentAssignment, Version,
+    Assignment, ByteBuf, Challenge, Contribution, Final, ObjectScope, Proof, Report, SegmentAssignment, Version,
 };
 use zisk_common::objects::Objects;
 use zisk_common::pull::Delivery;
@@ -117,6 +118,31 @@ impl Fake {
             milliseconds: 1,
         };
         self.bus.publish_report(&Report::Proof(report)).await?;
+        Ok(())
+    }
+
+    /// Becomes the job's aggregator, ahead of all that prove something.
+    ///
+    /// # Errors
+    /// When another is.
+    pub async fn stand(&self, job: JobId) -> Result<Lease> {
+        self.bus.stand(&self.keep_alive, job, self.id).await?.context("another aggregates")
+    }
+
+    /// Reports this as the final proof, once all segments are proven.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub async fn finish(&self, lease: &Lease, proof: Vec<u8>) -> Result<()> {
+        let job = lease.job();
+        let mut events = self.bus.events(job);
+        let proven = async {
+            while !matches!(events.next().await, Ok(event) if event.progress.segments == Some(event.progress.proven)) {}
+        };
+        tokio::time::timeout(JOB, proven).await.context("the segments are not proven")?;
+        let proof = self.objects.put(ObjectScope::Proof, proof.into()).await?;
+        let report = Final { v: Version::default(), job, worker: self.id, epoch: lease.epoch(), proof, milliseconds: 1 };
+        self.bus.publish_report(&Report::Final(report)).await?;
         Ok(())
     }
 }

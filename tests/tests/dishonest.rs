@@ -1,7 +1,7 @@
 //! Workers that report what is not so: never a wrong proof.
 #![allow(clippy::unwrap_used)] // a failed step is a failed test
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use zisk_common::ids::{Digest, WorkerId};
 use zisk_common::messages::JobRecord;
 use zisk_tests::fake::Fake;
@@ -86,4 +86,28 @@ async fn a_proof_under_another_challenge_costs_one_attempt() -> Result<()> {
     let record = story.ends_well(job, &workload).await?;
     ensure!(story.coordinator_said(&["incident", "another challenge", &fake.id.to_string()]), "the worker is not named");
     story.is_clean(&[&record]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_false_final_proof_is_refused_and_made_by_another() -> Result<()> {
+    let mut story = Story::start(0).await?;
+    let mut fake = Fake::start(&story).await?;
+    let workload = story.reference.hashes(3)?;
+    let job = story.submit(&workload).await?;
+    let lease = fake.stand(job).await?;
+    story.fleet.start_worker()?;
+    let (_, delivery, hold) = fake.take().await?;
+    drop(hold);
+    delivery.nak(None).await?;
+    // One that verifies, for another input.
+    let other = story.reference.hashes(2)?;
+    let proven = story.submit(&other).await?;
+    let other = story.ends_well(proven, &other).await?;
+    let proof = story.fleet.objects.get(other.proof.context("no proof")?).await?;
+    fake.finish(&lease, proof.to_vec()).await?;
+    let record = story.ends_well(job, &workload).await?;
+    names(&record, fake.id, "its final proof is refused: it proves other public values")?;
+    ensure!(story.coordinator_said(&["incident", "final proof is refused", &fake.id.to_string()]), "the worker is not named");
+    lease.lost().await;
+    story.is_clean(&[&record, &other]).await
 }

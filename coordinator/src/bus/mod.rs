@@ -9,6 +9,7 @@
 
 mod cleanup;
 mod condition;
+mod final_proofs;
 mod gauges;
 mod intake;
 mod leases;
@@ -42,8 +43,10 @@ use zisk_common::messages::{JobRecord, JobState, unix_ms};
 use zisk_common::objects::Objects;
 use zisk_common::settings::Thing;
 use zisk_common::subjects::ConsumerKind;
+use zisk_prover::backend::Backend;
 
 pub use self::condition::NotReady;
+use self::final_proofs::{FinalProofs, Judged};
 use self::leases::Leases;
 use self::outbox::Outbox;
 use self::records::{Records, StoredJob};
@@ -63,7 +66,7 @@ const TICK: Duration = Duration::from_secs(1);
 const MAX_CONFLICTS: u32 = 10;
 
 /// What a coordinator is set to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Settings {
     /// What jobs get that do not say.
     pub defaults: Defaults,
@@ -71,6 +74,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What is kept.
     pub storage: Storage,
+    /// Verifies final proofs before they count; without it the aggregator's own check has to do.
+    pub verifier: Option<Arc<dyn Backend>>,
 }
 
 /// What is kept in the store, and how much room is.
@@ -113,6 +118,8 @@ pub struct Coordinator {
     cleaning: HashSet<JobId>,
     cleaned: mpsc::UnboundedSender<(JobId, bool)>,
     cleaned_receiver: mpsc::UnboundedReceiver<(JobId, bool)>,
+    final_proofs: FinalProofs,
+    judged_receiver: mpsc::UnboundedReceiver<Judged>,
     not_ready: NotReady,
     /// Streams and buckets that are not those they were.
     replaced: mpsc::UnboundedSender<Vec<Thing>>,
@@ -138,7 +145,8 @@ impl Coordinator {
         settings: Settings,
         not_ready: NotReady,
     ) -> Result<Self, BusError> {
-        let Settings { defaults, limits, storage } = settings;
+        let Settings { defaults, limits, storage, verifier } = settings;
+        let (final_proofs, judged_receiver) = FinalProofs::new(objects.clone(), verifier);
         let (is_full, full) = watch::channel(false);
         let (units_seen, units) = watch::channel(0);
         let (cleaned, cleaned_receiver) = mpsc::unbounded_channel();
@@ -166,6 +174,8 @@ impl Coordinator {
             cleaning: HashSet::new(),
             cleaned,
             cleaned_receiver,
+            final_proofs,
+            judged_receiver,
             not_ready,
             replaced,
             replaced_receiver,
@@ -211,6 +221,7 @@ impl Coordinator {
                 _ = ticks.tick() => self.tick().await,
                 Some(things) = self.replaced_receiver.recv() => self.make_up_for(&things).await,
                 Some((job, done)) = self.cleaned_receiver.recv() => self.cleaned(job, done).await,
+                Some(judged) = self.judged_receiver.recv() => self.take_judged(judged).await,
                 broadcast = broadcasts.next() => self.broadcast(broadcast).await,
                 Some(batch) = reports.recv() => self.take_reports(batch).await,
                 Some(batch) = requests.recv() => self.take_requests(batch).await,

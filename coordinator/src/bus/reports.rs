@@ -17,42 +17,52 @@ use crate::metric_definitions::{INCIDENTS, REPORTS_DROPPED, RETRIES};
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Reports of one job, in the order they came.
-struct Batch {
-    job: JobId,
-    reports: Vec<Report>,
-    deliveries: Vec<Delivery>,
+pub(super) struct Batch {
+    pub(super) job: JobId,
+    pub(super) reports: Vec<Report>,
+    pub(super) deliveries: Vec<Delivery>,
 }
 
 impl Coordinator {
     pub(super) async fn take_reports(&mut self, deliveries: Vec<Delivery>) {
         for batch in self.by_job(deliveries).await {
-            let mut inputs = self.elected(&batch).await;
-            let before = inputs.len();
-            inputs.extend(batch.reports.iter().cloned().map(Input::Report));
-            match self.apply(batch.job, inputs).await {
-                Ok(verdicts) => {
-                    let verdicts = verdicts.map(|mut verdicts| verdicts.split_off(before));
-                    let attempt_ended = attempt_ended(&batch, verdicts.as_deref());
-                    count(&batch, verdicts);
-                    let acks = join_all(batch.deliveries.iter().map(Delivery::ack)).await;
-                    for error in acks.into_iter().filter_map(Result::err) {
-                        tracing::debug!(%error, "report not acknowledged; its duplicate is dropped");
-                    }
-                    if attempt_ended && self.is_under_way(batch.job) {
-                        self.compare_with_bus(batch.job).await;
-                    }
+            let batch = self.set_final_proofs_apart(batch).await;
+            let inputs = batch.reports.iter().cloned().map(Input::Report).collect();
+            self.take_batch(batch, inputs).await;
+        }
+    }
+
+    /// Applies the inputs that a job's reports came to, one each.
+    pub(super) async fn take_batch(&mut self, batch: Batch, news: Vec<Input>) {
+        if news.is_empty() {
+            return;
+        }
+        let mut inputs = self.elected(&batch).await;
+        let before = inputs.len();
+        inputs.extend(news);
+        match self.apply(batch.job, inputs).await {
+            Ok(verdicts) => {
+                let verdicts = verdicts.map(|mut verdicts| verdicts.split_off(before));
+                let attempt_ended = attempt_ended(&batch, verdicts.as_deref());
+                count(&batch, verdicts);
+                let acks = join_all(batch.deliveries.iter().map(Delivery::ack)).await;
+                for error in acks.into_iter().filter_map(Result::err) {
+                    tracing::debug!(%error, "report not acknowledged; its duplicate is dropped");
                 }
-                Err(error) => {
-                    tracing::error!(job = %batch.job, %error, "reports not committed; they come again");
-                    join_all(batch.deliveries.iter().map(give_back)).await;
+                if attempt_ended && self.is_under_way(batch.job) {
+                    self.compare_with_bus(batch.job).await;
                 }
+            }
+            Err(error) => {
+                tracing::error!(job = %batch.job, %error, "reports not committed; they come again");
+                join_all(batch.deliveries.iter().map(give_back)).await;
             }
         }
     }
 
     /// Who aggregates the job, where somebody says that he does: the next look at the leases would tell too late whose word
     /// counts, and an aggregator says its last word once.
-    async fn elected(&self, batch: &Batch) -> Vec<Input> {
+    pub(super) async fn elected(&self, batch: &Batch) -> Vec<Input> {
         if !batch.reports.iter().any(|report| matches!(report, Report::Final(_) | Report::Rejected(_))) {
             return Vec::new();
         }

@@ -181,12 +181,21 @@ impl World {
     }
 
     pub fn last(&self, epoch: u64) -> Report {
+        self.last_with(epoch, "final")
+    }
+
+    /// A final proof that does not verify.
+    pub fn false_last(&self, epoch: u64) -> Report {
+        self.last_with(epoch, "false final")
+    }
+
+    fn last_with(&self, epoch: u64, proof: &str) -> Report {
         Report::Final(Final {
             v: Version::default(),
             job: self.record.job,
             worker: self.worker,
             epoch,
-            proof: object(ObjectScope::Proof, "final"),
+            proof: object(ObjectScope::Proof, proof),
             milliseconds: 1,
         })
     }
@@ -219,6 +228,11 @@ impl World {
 /// Whether it is of [`World::bad_proof`].
 pub fn is_bad(n: u32, node: &ObjectRef) -> bool {
     node.key.digest == Digest::of(format!("bad node {n}").as_bytes())
+}
+
+/// Whether it is [`World::false_last`].
+pub fn is_false_last(report: &Report) -> bool {
+    matches!(report, Report::Final(it) if it.proof.key.digest == Digest::of(b"false final"))
 }
 
 pub fn honest_contribution(n: u32) -> Vec<u8> {

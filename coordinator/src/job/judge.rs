@@ -1,4 +1,4 @@
-//! The aggregator's word on segment proofs. The coordinator proves and verifies nothing; the elected aggregator checks each
+//! The aggregator's word on segment proofs. The coordinator verifies the final proof alone; the elected aggregator checks each
 //! committed proof before it folds it, and says which it rejects. What it rejects goes away and is proven again: together with
 //! a new challenge round, the only way in which a committed result is lost.
 //!
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use zisk_common::ids::WorkerId;
 use zisk_common::messages::{
-    EventBody, Failure, FailureKind, JobRecord, JobState, ObjectRef, Rejected, RejectedProof, SegmentRecord,
+    EventBody, Failure, FailureKind, Final, JobRecord, JobState, ObjectRef, Rejected, RejectedProof, SegmentRecord,
 };
 use zisk_common::subjects::Phase;
 
@@ -119,6 +119,23 @@ impl Step<'_> {
             self.attempt_failed(n, attempt, failure);
         }
         Verdict::Incident(format!("{what} (worker {prover})"))
+    }
+
+    /// Its maker is named; an aggregator is replaced, for its successor to make a right one.
+    pub(super) fn disproved(&mut self, report: &Final, reason: &str, by_aggregator: bool) -> Verdict {
+        let (epoch, worker) = (report.epoch, report.worker);
+        if epoch < self.record.epoch || is_over(self.record, epoch) {
+            return Verdict::Refused(Reason::Stale, format!("a false final proof of epoch {epoch}, which is over: {reason}"));
+        }
+        let what = format!("its final proof is refused: {reason}");
+        if by_aggregator {
+            self.record.epoch = epoch;
+            self.depose(epoch, worker, &what);
+        } else {
+            let failure = Failure::new(FailureKind::Internal, what.clone());
+            note_incident(self.record, Failure { worker: Some(worker), phase: Some(Phase::Final), ..failure });
+        }
+        Verdict::Incident(format!("worker {worker}, epoch {epoch}: {what}"))
     }
 
     /// Why the aggregator's word on this proof is not taken.

@@ -1,7 +1,7 @@
 //! One input, one step.
 
 use zisk_common::ids::WorkerId;
-use zisk_common::messages::{EventBody, Failure, FailureKind, JobRecord, JobState, Progress, Report};
+use zisk_common::messages::{EventBody, Failure, FailureKind, Final, JobRecord, JobState, Progress, Report};
 use zisk_common::subjects::{Phase, RequestKind};
 
 use super::command::{self, Command};
@@ -16,6 +16,15 @@ pub enum Input {
     Admitted,
     /// A worker's report.
     Report(Report),
+    /// A final proof that proves something else or nothing.
+    Disproved {
+        /// Whose.
+        report: Final,
+        /// What is wrong with it.
+        reason: String,
+        /// It is the word of the worker that holds the job's aggregator lease.
+        by_aggregator: bool,
+    },
     /// A worker holds the job's aggregator lease.
     Elected {
         /// Who.
@@ -90,7 +99,7 @@ pub(super) struct Step<'a> {
 impl Step<'_> {
     fn after_the_end(&mut self, input: &Input) -> Verdict {
         match input {
-            Input::Report(_) => Verdict::Dropped(Reason::Ended),
+            Input::Report(_) | Input::Disproved { .. } => Verdict::Dropped(Reason::Ended),
             Input::Cleaned if !self.record.cleaned => {
                 self.record.cleaned = true;
                 Verdict::Applied
@@ -103,6 +112,7 @@ impl Step<'_> {
         let verdict = match input {
             Input::Admitted if self.record.is_waiting() => self.admitted(),
             Input::Report(report) => self.report(report),
+            Input::Disproved { report, reason, by_aggregator } => self.disproved(&report, &reason, by_aggregator),
             // As the bucket says, also when it is smaller: a bucket that was deleted and made again counts from the start.
             Input::Elected { epoch, .. } if epoch != self.record.epoch => {
                 self.record.epoch = epoch;

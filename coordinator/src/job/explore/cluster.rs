@@ -8,7 +8,7 @@ use zisk_common::messages::{Assignment, FailureKind, Proof, Report};
 use zisk_common::subjects::{Phase, RequestKind};
 
 use super::steps::{News, Step, Steps, proof_number, proof_of};
-use crate::job::fixtures::{DEFAULTS, honest_contribution, is_bad};
+use crate::job::fixtures::{DEFAULTS, honest_contribution, is_bad, is_false_last};
 use crate::job::*;
 
 /// Where everything stands.
@@ -211,7 +211,7 @@ impl Cluster {
     fn take(&mut self, state: &State, news: News, kind: Kind, what: &'static str) -> Result<(), String> {
         let step = self.steps.take(state.record, news)?;
         let (which, acked) = match news {
-            News::Report(number) => (number, state.reports.without(number)),
+            News::Report(number) | News::Disproved(number, _) => (number, state.reports.without(number)),
             News::Elected(epoch) => (epoch.into(), state.reports),
             _ => (0, state.reports),
         };
@@ -224,6 +224,7 @@ impl Cluster {
                 Report::Setup(_) | Report::Executed(_) | Report::Proof(_) | Report::Final(_) => !step.applied,
                 _ => false,
             },
+            News::Disproved(..) => true,
             _ => false,
         };
         if attempt_ended && !self.steps.record(step.after).state.is_terminal() {
@@ -291,7 +292,7 @@ impl Cluster {
         }
         let waiting: Vec<u16> = state.reports.numbers().collect();
         for &number in &waiting {
-            self.take(state, News::Report(number), Kind::Progress, "takes report")?;
+            self.take(state, self.news_of(state, number), Kind::Progress, "takes report")?;
         }
         self.die_over_two(state, &waiting)?;
         let concerns = self.steps.record(state.record).progress.proven > 0;
@@ -314,6 +315,14 @@ impl Cluster {
         Ok(())
     }
 
+    /// What a report comes to: final proofs are verified first.
+    fn news_of(&self, state: &State, number: u16) -> News {
+        match self.steps.report(number) {
+            report @ Report::Final(it) if is_false_last(report) => News::Disproved(number, it.epoch == u64::from(state.lease)),
+            _ => News::Report(number),
+        }
+    }
+
     /// Two reports that share a commit, of which only the segments were written.
     fn die_over_two(&mut self, state: &State, waiting: &[u16]) -> Result<(), String> {
         if state.faults == 0 {
@@ -321,8 +330,8 @@ impl Cluster {
         }
         for &one in waiting {
             for &other in waiting.iter().filter(|&&other| other != one) {
-                let first = self.steps.take(state.record, News::Report(one))?;
-                let second = self.steps.take(first.after, News::Report(other))?;
+                let first = self.steps.take(state.record, self.news_of(state, one))?;
+                let second = self.steps.take(first.after, self.news_of(state, other))?;
                 if first.segment.is_some() && second.segment.is_some() {
                     self.die_between_writes(state, &[&first, &second], other);
                 }
@@ -443,6 +452,8 @@ impl Cluster {
             if whole {
                 let last = self.steps.world.last(epoch.into());
                 self.post(state, "makes the final proof", last, epoch == state.lease);
+                let last = self.steps.world.false_last(epoch.into());
+                self.post(state, "makes a false final proof", last, false);
             }
         }
         if state.lease == 0 {

@@ -10,7 +10,7 @@ use zisk_common::messages::{
 };
 use zisk_common::subjects::{EventKind, RequestKind};
 
-use crate::job::fixtures::{AnyBytes, World};
+use crate::job::fixtures::{AnyBytes, World, is_false_last};
 use crate::job::*;
 
 /// When everything happens but what happens after the deadline.
@@ -22,6 +22,8 @@ const TOO_LATE_MS: u64 = 1_000_000;
 pub enum News {
     Admitted,
     Report(u16),
+    /// A final proof that does not verify, by the aggregator or another.
+    Disproved(u16, bool),
     Elected(u8),
     LeaseLost,
     Cancel,
@@ -141,6 +143,10 @@ impl Steps {
         let input = match news {
             News::Admitted => Input::Admitted,
             News::Report(number) => Input::Report(self.report(number).clone()),
+            News::Disproved(number, by_aggregator) => {
+                let Report::Final(report) = self.report(number).clone() else { unreachable!("of final proofs only") };
+                Input::Disproved { report, reason: "it proves nothing".to_owned(), by_aggregator }
+            }
             News::Elected(epoch) => Input::Elected { worker: self.world.worker, epoch: epoch.into() },
             News::LeaseLost => Input::LeaseLost,
             News::Cancel => Input::Cancel { message: "by its client".to_owned() },
@@ -303,7 +309,11 @@ fn check_step(before: &JobRecord, news: News, input: &Input, after: &JobRecord, 
             (RequestKind::Setup, _) => after.keys.is_some(),
             (RequestKind::Execute, _) => after.execution.is_some(),
             (RequestKind::Prove, Input::Report(Report::Final(it))) => {
-                it.epoch >= before.epoch && after.proof == Some(it.proof) && after.segments.iter().all(|it| it.commits > 0)
+                let verified = !is_false_last(&Report::Final(it.clone()));
+                verified
+                    && it.epoch >= before.epoch
+                    && after.proof == Some(it.proof)
+                    && after.segments.iter().all(|it| it.commits > 0)
             }
             _ => false,
         };
