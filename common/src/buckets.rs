@@ -1,15 +1,17 @@
 //! Key-value buckets of messages, changed by compare-and-swap.
 
 use std::marker::PhantomData;
+use std::pin::pin;
 use std::time::Duration;
 
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{ErrorCode, kv};
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::bus::{Bus, BusError, chain, jetstream_error};
+use crate::bus::{Bus, BusError, jetstream_error};
 use crate::full::stays_full;
 use crate::messages::{CodecError, JobRecord, Message, ProgramEntry, QueueOrder, WorkerPresence, decode, encode};
 use crate::streams::retried;
@@ -17,6 +19,11 @@ use crate::subjects::BucketKind;
 
 /// "Wrong last sequence" as a replicated stream says it; async-nats does not know the code.
 pub(crate) const WRONG_LAST_SEQUENCE_REPLICATED: ErrorCode = ErrorCode(10164);
+
+/// The header that marks a deletion.
+const OPERATION: &str = "KV-Operation";
+/// Entries read at once.
+const CONCURRENCY: usize = 32;
 
 /// Why an entry could not be read or changed.
 #[derive(Debug, Error)]
@@ -180,18 +187,43 @@ impl<M: Message> Bucket<M> {
         Ok(purged.await?.purged > 0)
     }
 
-    /// All keys.
+    /// All keys, by the leader's word; one whose entry was deleted may be among them until the mark of that has expired.
     ///
     /// # Errors
     /// [`BucketError`], never a conflict.
     pub async fn keys(&self) -> Result<Vec<String>, BucketError> {
-        let action = format!("listing {}", self.store.name);
-        let mut stream = retried(&self.bus, &action, || self.store.keys()).await?;
-        let mut keys = Vec::new();
-        while let Some(key) = stream.next().await {
-            keys.push(key.map_err(|error| BusError::transient(&action, chain(&error)))?);
+        let subjects = self.bus.subjects(&self.store.stream_name, &format!("{}>", self.store.prefix)).await?;
+        Ok(subjects.into_keys().filter_map(|subject| subject.strip_prefix(&self.store.prefix).map(str::to_owned)).collect())
+    }
+
+    /// The entry under a key that was just listed: the server that is asked first may not have it yet.
+    ///
+    /// # Errors
+    /// [`BucketError`], never a conflict.
+    pub async fn get_listed(&self, key: impl ToString) -> Result<Option<Entry<M>>, BucketError> {
+        let key = key.to_string();
+        match self.get(&key).await? {
+            Some(entry) => Ok(Some(entry)),
+            None => self.get_from_leader(&key).await,
         }
-        Ok(keys)
+    }
+
+    async fn get_from_leader(&self, key: &str) -> Result<Option<Entry<M>>, BucketError> {
+        let subject = format!("{}{key}", self.store.prefix);
+        let action = format!("reading {key} in {}", self.store.name);
+        let found = retried(&self.bus, &action, || async {
+            match self.store.stream.get_last_raw_message_by_subject(&subject).await {
+                Ok(message) => Ok(Some(message)),
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+                Err(error) => Err(error),
+            }
+        });
+        match found.await? {
+            Some(message) if message.headers.get(OPERATION).is_none() => {
+                Ok(Some(Entry { value: decode(&message.payload)?, revision: message.sequence }))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// All entries that decode; the others are logged, for one bad entry must not hide the rest.
@@ -199,9 +231,12 @@ impl<M: Message> Bucket<M> {
     /// # Errors
     /// [`BucketError`], never a conflict.
     pub async fn entries(&self) -> Result<Vec<(String, Entry<M>)>, BucketError> {
+        let keys = self.keys().await?;
+        let read = stream::iter(keys).map(|key| async move { (self.get(&key).await, key) }).buffered(CONCURRENCY);
+        let mut read = pin!(read);
         let mut entries = Vec::new();
-        for key in self.keys().await? {
-            match self.get(&key).await {
+        while let Some((entry, key)) = read.next().await {
+            match entry {
                 Ok(Some(entry)) => entries.push((key, entry)),
                 Ok(None) => {}
                 Err(BucketError::Codec(error)) => tracing::warn!(key, %error, "entry skipped"),

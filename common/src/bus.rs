@@ -19,8 +19,12 @@ use crate::subjects::Prefix;
 /// this much; a healthy one answers in milliseconds even when it syncs every write.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long an administrative call may take. Creating a replicated stream takes seconds.
-const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long any other call waits for its answer before it is made again. A server that is asked for what has no leader at the moment
+/// says nothing at all, and a leader answers in milliseconds.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long making or changing a stream, a consumer or a bucket may take: for a replicated one, seconds.
+const MAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long sending what is buffered may take. Without a connection nothing is sent.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -125,10 +129,12 @@ pub struct Bus {
 struct Inner {
     config: BusConfig,
     client: Client,
-    /// For publishing: short timeout.
+    /// For publishing.
     publish: jetstream::Context,
+    /// For making and changing what there is.
+    make: jetstream::Context,
     /// For everything else.
-    admin: jetstream::Context,
+    call: jetstream::Context,
     heard: Heard,
     /// What counts instead of the configuration's `ack_wait` and `lease`: as last read from the server.
     times: Mutex<Times>,
@@ -170,11 +176,10 @@ impl Bus {
             }
         };
         check_version(&client, &config)?;
-        let publish =
-            jetstream::ContextBuilder::new().timeout(PUBLISH_TIMEOUT).ack_timeout(PUBLISH_TIMEOUT).build(client.clone());
-        let admin = jetstream::ContextBuilder::new().timeout(ADMIN_TIMEOUT).ack_timeout(ADMIN_TIMEOUT).build(client.clone());
+        let context = |timeout| jetstream::ContextBuilder::new().timeout(timeout).ack_timeout(timeout).build(client.clone());
+        let (publish, make, call) = (context(PUBLISH_TIMEOUT), context(MAKE_TIMEOUT), context(CALL_TIMEOUT));
         let times = Mutex::new(Times { ack_wait: config.ack_wait, lease: config.lease });
-        let inner = Arc::new(Inner { config, client, publish, admin, heard, times });
+        let inner = Arc::new(Inner { config, client, publish, make, call, heard, times });
         let bus = Self { inner, id_suffix: None };
         bus.check_jetstream(deadline).await?;
         Ok(bus)
@@ -239,9 +244,14 @@ impl Bus {
         &self.inner.client
     }
 
-    /// JetStream, for administrative calls and reads.
+    /// JetStream, for reads and for calls that can be made twice: they time out after 2 s and must be retried.
     pub fn jetstream(&self) -> &jetstream::Context {
-        &self.inner.admin
+        &self.inner.call
+    }
+
+    /// JetStream, for making and changing streams, consumers and buckets.
+    pub(crate) fn making(&self) -> &jetstream::Context {
+        &self.inner.make
     }
 
     /// JetStream, for publishing: its calls time out after a second and must be retried.
@@ -286,7 +296,7 @@ impl Bus {
 
     async fn check_jetstream(&self, deadline: Instant) -> Result<(), ConnectError> {
         loop {
-            let Err(error) = self.inner.admin.query_account().await else {
+            let Err(error) = self.inner.call.query_account().await else {
                 return Ok(());
             };
             // A server that just started answers before JetStream does; one without it says so for good.

@@ -1,23 +1,28 @@
-//! Following BROADCAST and EVENTS: what is there first, then what comes, across restarts.
+//! Following BROADCAST and EVENTS: what is there first, then what comes, across restarts and changes of leader.
 
+use std::future::pending;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{DeliverPolicy, pull};
-use async_nats::jetstream::{self};
-use futures::StreamExt;
+use async_nats::jetstream::message::StreamMessage;
+use futures::stream::SelectAll;
+use futures::{FutureExt, StreamExt};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::bus::{Bus, BusError, chain};
+use crate::bus::{Bus, BusError};
 use crate::ids::JobId;
 use crate::messages::{Cancel, Challenge, CodecError, Event, decode};
 use crate::streams::retried;
 use crate::subjects::{StreamKind, Subject};
 
-/// Pause before a broken subscription is made anew.
-const PAUSE: Duration = Duration::from_millis(250);
-/// How often to look whether the stream is still the one that is followed. One that was deleted and made again counts from 1, and
-/// the client library goes on from where it was: it would wait for a message that comes much later, without a word.
-const LOOK: Duration = Duration::from_secs(5);
+/// How often to look for something new that was not heard of.
+const LOOK: Duration = Duration::from_secs(1);
+/// Pause before the first look for what was just published: a copy of the stream may not have it yet. Doubles with each look.
+const FIRST_LOOK: Duration = Duration::from_millis(2);
+/// How often to look whether the stream is still the one that is followed. One that was deleted and made again counts from 1.
+const LOOK_FOR_ANOTHER: Duration = Duration::from_secs(5);
+/// Messages read ahead.
+const AHEAD: usize = 64;
 
 /// What all workers of a job must hear.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,106 +33,102 @@ pub enum Broadcast {
     Cancel(Cancel),
 }
 
-/// A stream's messages in order, each once; made anew after every failure from where it stopped, and from the start when the
-/// stream is another one.
+/// A stream's messages in order, each once; from the start again when the stream is another one.
+///
+/// They are read directly, without a consumer, which would die with its server and be missed for half a minute. That something was
+/// published is heard by subscribing to the subjects; what was not heard is found by looking.
 struct Follower {
     bus: Bus,
-    stream: StreamKind,
-    filter: String,
-    start: DeliverPolicy,
-    messages: Option<pull::Ordered>,
-    last: u64,
-    /// When the stream was made, by the server's account; none before it was first seen.
-    made: Option<String>,
-    looked: Instant,
+    messages: mpsc::Receiver<StreamMessage>,
 }
 
 impl Follower {
-    fn new(bus: Bus, stream: StreamKind, filter: String, start: DeliverPolicy) -> Self {
-        Self { bus, stream, filter, start, messages: None, last: 0, made: None, looked: Instant::now() }
+    fn start(bus: &Bus, stream: StreamKind, filter: String, subjects: Vec<String>) -> Self {
+        let (sender, messages) = mpsc::channel(AHEAD);
+        let follow = follow(bus.clone(), stream, filter, subjects, sender.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = sender.closed() => {}
+                () = follow => {}
+            }
+        });
+        Self { bus: bus.clone(), messages }
     }
 
     /// The next message. Cancel-safe.
-    async fn next(&mut self) -> jetstream::Message {
-        loop {
-            if self.messages.is_none() || self.looked.elapsed() >= LOOK {
-                self.look().await;
-            }
-            if self.messages.is_none() {
-                match self.opening().await {
-                    Ok(messages) => self.messages = Some(messages),
-                    Err(error) => {
-                        tracing::debug!(%error, "following failed; trying again");
-                        tokio::time::sleep(PAUSE).await;
-                        continue;
-                    }
-                }
-            }
-            let Some(messages) = &mut self.messages else {
+    async fn next(&mut self) -> StreamMessage {
+        match self.messages.recv().await {
+            Some(message) => message,
+            // The runtime is shutting down.
+            None => pending().await,
+        }
+    }
+}
+
+async fn follow(bus: Bus, stream: StreamKind, filter: String, subjects: Vec<String>, sender: mpsc::Sender<StreamMessage>) {
+    let name = bus.prefix().stream(stream);
+    let mut published = SelectAll::new();
+    for subject in subjects {
+        match bus.client().subscribe(subject).await {
+            Ok(subscriber) => published.push(subscriber),
+            Err(error) => tracing::debug!(%error, "not subscribed; looking only"),
+        }
+    }
+    let mut followed = Followed::default();
+    let (mut last, mut pause) = (0, FIRST_LOOK);
+    loop {
+        if followed.is_another(&bus, &name).await {
+            tracing::info!(stream = name, "the stream is another one: following it from its start");
+            last = 0;
+        }
+        let found = match bus.read(&name, &filter, last + 1).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(%error, "following failed; trying again");
+                tokio::time::sleep(LOOK).await;
                 continue;
-            };
-            let Ok(message) = tokio::time::timeout_at(self.looked + LOOK, messages.next()).await else {
-                continue;
-            };
-            match message {
-                Some(Ok(message)) => {
-                    let sequence = message.info().map_or(0, |info| info.stream_sequence);
-                    if sequence > self.last {
-                        self.last = sequence;
-                        return message;
-                    }
+            }
+        };
+        if found.is_empty() {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LOOK),
+                Some(_) = published.next() => {
+                    while let Some(Some(_)) = published.next().now_or_never() {}
+                    pause = FIRST_LOOK;
                 }
-                Some(Err(error)) => {
-                    tracing::debug!(error = chain(&error), "subscription broke; making it anew");
-                    self.messages = None;
-                    tokio::time::sleep(PAUSE).await;
-                }
-                None => {
-                    self.messages = None;
-                    tokio::time::sleep(PAUSE).await;
-                }
+            }
+            continue;
+        }
+        pause = FIRST_LOOK;
+        for message in found {
+            last = message.sequence;
+            if sender.send(message).await.is_err() {
+                return;
             }
         }
     }
+}
 
-    /// Starts over where the stream is not the one that was followed.
-    async fn look(&mut self) {
-        let made = self.made().await;
-        self.looked = Instant::now();
-        // While it is away, or the server is, there is nothing to tell.
-        let Some(made) = made else { return };
-        if self.made.as_ref().is_some_and(|known| *known != made) {
-            tracing::info!(
-                stream = self.bus.prefix().stream(self.stream),
-                "the stream is another one: following it from its start"
-            );
-            self.messages = None;
-            self.last = 0;
+/// Which stream is followed.
+#[derive(Default)]
+struct Followed {
+    /// When it was made, by the server's account; none before it was first seen.
+    made: Option<String>,
+    looked: Option<Instant>,
+}
+
+impl Followed {
+    /// Looks, now and then, whether there is another stream of that name. While it is away, or the server is, there is nothing to tell.
+    async fn is_another(&mut self, bus: &Bus, name: &str) -> bool {
+        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_FOR_ANOTHER) {
+            return false;
         }
+        self.looked = Some(Instant::now());
+        let Ok(stream) = bus.jetstream().get_stream(name).await else { return false };
+        let made = stream.cached_info().created.to_string();
+        let another = self.made.as_ref().is_some_and(|known| *known != made);
         self.made = Some(made);
-    }
-
-    /// Borrows nothing while it waits, as [`Follower::opening`].
-    fn made(&self) -> impl Future<Output = Option<String>> + Send + use<> {
-        let (bus, name) = (self.bus.clone(), self.bus.prefix().stream(self.stream));
-        async move { Some(bus.jetstream().get_stream(name).await.ok()?.cached_info().created.to_string()) }
-    }
-
-    /// Makes the subscription. Borrows nothing while it waits: a subscription is not `Sync`, and a future that held it by
-    /// reference could not be spawned.
-    fn opening(&self) -> impl Future<Output = Result<pull::Ordered, BusError>> + Send + use<> {
-        let bus = self.bus.clone();
-        let name = bus.prefix().stream(self.stream);
-        let action = format!("following {} in {name}", self.filter);
-        let deliver_policy =
-            if self.last == 0 { self.start } else { DeliverPolicy::ByStartSequence { start_sequence: self.last + 1 } };
-        let config =
-            pull::OrderedConfig { filter_subject: self.filter.clone(), deliver_policy, ..pull::OrderedConfig::default() };
-        async move {
-            let consumer =
-                retried(&bus, &action, || bus.jetstream().create_consumer_on_stream(config.clone(), name.clone())).await?;
-            consumer.messages().await.map_err(|error| BusError::transient(&action, chain(&error)))
-        }
+        another
     }
 }
 
@@ -171,13 +172,15 @@ impl Events {
 impl Bus {
     /// Follows all jobs' challenges and cancellations: first the last of each job, then each as it comes.
     pub fn broadcasts(&self) -> Broadcasts {
-        let filter = format!("{}.>", self.prefix());
-        Broadcasts(Follower::new(self.clone(), StreamKind::Broadcast, filter, DeliverPolicy::LastPerSubject))
+        let prefix = self.prefix();
+        let subjects = prefix.stream_subjects(StreamKind::Broadcast);
+        Broadcasts(Follower::start(self, StreamKind::Broadcast, format!("{prefix}.>"), subjects))
     }
 
     /// Follows one job's events from the first on.
     pub fn events(&self, job: JobId) -> Events {
-        Events(Follower::new(self.clone(), StreamKind::Events, self.prefix().events_of(job), DeliverPolicy::All))
+        let filter = self.prefix().events_of(job);
+        Events(Follower::start(self, StreamKind::Events, filter.clone(), vec![filter]))
     }
 
     /// The job's challenge, if it was broadcast.
@@ -197,7 +200,7 @@ impl Bus {
     }
 
     async fn last_broadcast<M: crate::messages::Message>(&self, subject: String) -> Result<Option<M>, BusError> {
-        use jetstream::stream::LastRawMessageErrorKind;
+        use async_nats::jetstream::stream::LastRawMessageErrorKind;
         let name = self.prefix().stream(StreamKind::Broadcast);
         let action = format!("reading {subject}");
         let stream = retried(self, &action, || self.jetstream().get_stream_no_info(name.clone())).await?;

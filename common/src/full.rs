@@ -173,8 +173,7 @@ impl Reserve {
             return Ok(());
         }
         let config = stream::Config { max_bytes, ..info.config.clone() };
-        retried(&self.bus, &format!("limiting {name} to {max_bytes} bytes"), || self.bus.jetstream().update_stream(&config))
-            .await?;
+        retried(&self.bus, &format!("limiting {name} to {max_bytes} bytes"), || self.bus.making().update_stream(&config)).await?;
         Ok(())
     }
 
@@ -203,6 +202,6 @@ impl Reserve {
             ..stream::Config::default()
         };
         let action = format!("opening {}", self.name());
-        retried(&self.bus, &action, || self.bus.jetstream().get_or_create_stream(config.clone())).await
+        retried(&self.bus, &action, || self.bus.making().get_or_create_stream(config.clone())).await
     }
 }

@@ -19,6 +19,7 @@ pub mod objects;
 pub mod presence;
 pub mod publish;
 pub mod pull;
+mod read;
 pub mod settings;
 pub mod streams;
 pub mod subjects;

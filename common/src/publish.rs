@@ -17,6 +17,9 @@ use crate::messages::{
 };
 use crate::subjects::RequestKind;
 
+/// Longest pause between two attempts: what it adds to the time that an election takes.
+const MAX_PAUSE: Duration = Duration::from_millis(400);
+
 /// What the stream answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
@@ -76,7 +79,7 @@ impl Bus {
             }
             tracing::debug!(subject, error = chain(&error), "publish not acknowledged; trying again");
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(1));
+            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::bus::{Bus, BusError, chain};
+use crate::streams::retried;
 use crate::subjects::{BucketKind, ConsumerKind, StreamKind};
 
 /// Settings of a stream that are ours.
@@ -241,10 +242,57 @@ impl Bus {
         Ok(())
     }
 
+    /// Whether a stream is there.
+    pub(crate) async fn has_stream(&self, name: &str) -> Result<bool, BusError> {
+        Ok(self.info(&format!("STREAM.INFO.{name}")).await?.is_some())
+    }
+
+    /// Whether a durable consumer is there.
+    pub(crate) async fn has_consumer(&self, kind: ConsumerKind) -> Result<bool, BusError> {
+        Ok(self.info(&self.consumer_info(kind)).await?.is_some())
+    }
+
+    /// Whether a stream is there and set so.
+    pub(crate) async fn stream_is_set(&self, config: &stream::Config) -> Result<bool, BusError> {
+        self.is_set(&format!("STREAM.INFO.{}", config.name), config, STREAM_KEYS).await
+    }
+
+    /// Whether a bucket is there and as it should be set.
+    pub(crate) async fn bucket_is_set(&self, kind: BucketKind) -> Result<bool, BusError> {
+        self.stream_is_set(&self.bucket_stream(kind)).await
+    }
+
+    /// Whether a durable consumer is there and as it should be set.
+    pub(crate) async fn consumer_is_set(&self, kind: ConsumerKind) -> Result<bool, BusError> {
+        self.is_set(&self.consumer_info(kind), &self.consumer_config(kind).into_consumer_config(), CONSUMER_KEYS).await
+    }
+
+    fn consumer_info(&self, kind: ConsumerKind) -> String {
+        format!("CONSUMER.INFO.{}.{}", self.prefix().stream(kind.stream()), kind.durable_name())
+    }
+
+    /// Asks the thing's own leader: to change it takes the cluster's, too, and that one may be missing for seconds.
+    async fn is_set(&self, what: &str, config: &impl serde::Serialize, keys: &[&str]) -> Result<bool, BusError> {
+        let Some(info) = self.info(what).await? else { return Ok(false) };
+        let actual = info["config"].as_object().cloned().unwrap_or_default();
+        Ok(differences(&wanted(config, keys), &actual, keys).is_empty())
+    }
+
+    /// What the server says of a stream or a consumer; none when it is not there. That nobody answers does not mean that.
+    async fn info(&self, what: &str) -> Result<Option<Value>, BusError> {
+        let payload = json!({});
+        match retried(self, what, || self.ask(what, &payload)).await? {
+            Ok(info) => Ok(Some(info)),
+            Err(refusal) if refusal.is(ErrorCode::STREAM_NOT_FOUND) || refusal.is(ErrorCode::CONSUMER_NOT_FOUND) => Ok(None),
+            Err(refusal) => Err(BusError::transient(what, refusal.text)),
+        }
+    }
+
     /// One administrative call: the server's answer, or its refusal.
     pub(crate) async fn ask(&self, what: &str, payload: &Value) -> Result<Result<Value, Refusal>, BusError> {
         let asked = Instant::now();
-        let answer = self.jetstream().request(what.to_owned(), payload).await;
+        let context = if what.contains(".INFO.") { self.jetstream() } else { self.making() };
+        let answer = context.request(what.to_owned(), payload).await;
         let answer: Response<Value> = answer.map_err(|error| match self.denied_since(asked, "") {
             Some(denied) => BusError::permanent(what, denied),
             None => BusError::transient(what, chain(&error)),

@@ -1,9 +1,11 @@
 //! The settings of every stream, consumer and bucket, and bringing the server to them.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::{kv, stream};
+use futures::TryStreamExt;
 
 use crate::bus::{Bus, BusError, chain};
 use crate::subjects::{AssignmentKind, BucketKind, ConsumerKind, StreamKind};
@@ -17,6 +19,8 @@ const BROADCAST_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Messages out at all workers together: no limit. A job's challenge needs the contributions of all its segments (up to
 /// 65,535), each held unacknowledged until then, and jobs run beside each other: under any limit some job never gets one.
 const MAX_ACK_PENDING: i64 = -1;
+/// Longest pause between two attempts of a call: what it adds to the time that an election takes.
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 /// Pull requests waiting on one consumer: one per worker.
 const MAX_WAITING: i64 = 8_192;
 
@@ -34,10 +38,7 @@ impl Bus {
             self.prepare_consumer(kind).await?;
         }
         for &kind in BucketKind::ALL {
-            let config = self.bucket_config(kind);
-            let name = config.bucket.clone();
-            retried(self, &format!("creating bucket {name}"), || self.jetstream().create_or_update_key_value(config.clone()))
-                .await?;
+            self.prepare_bucket(kind).await?;
         }
         Ok(())
     }
@@ -55,12 +56,7 @@ impl Bus {
             self.prepare_missing_consumer(kind).await?;
         }
         for &kind in BucketKind::ALL {
-            let config = self.bucket_config(kind);
-            let name = config.bucket.clone();
-            if self.jetstream().get_key_value(&name).await.is_err() {
-                retried(self, &format!("creating bucket {name}"), || self.jetstream().create_or_update_key_value(config.clone()))
-                    .await?;
-            }
+            self.prepare_missing_bucket(kind).await?;
         }
         self.read_times().await;
         Ok(())
@@ -71,10 +67,15 @@ impl Bus {
     /// # Errors
     /// [`BusError`] with its name.
     pub async fn prepare_missing_stream(&self, kind: StreamKind) -> Result<(), BusError> {
-        match self.jetstream().get_stream(self.prefix().stream(kind)).await {
-            Ok(_) => Ok(()),
-            Err(_) => self.prepare_stream(kind).await,
-        }
+        if self.has_stream(&self.prefix().stream(kind)).await? { Ok(()) } else { self.prepare_stream(kind).await }
+    }
+
+    /// Creates one bucket unless it is there.
+    ///
+    /// # Errors
+    /// [`BusError`] with its name.
+    pub async fn prepare_missing_bucket(&self, kind: BucketKind) -> Result<(), BusError> {
+        if self.has_stream(&self.prefix().bucket_stream(kind)).await? { Ok(()) } else { self.prepare_bucket(kind).await }
     }
 
     /// Creates one durable consumer unless it is there.
@@ -82,11 +83,7 @@ impl Bus {
     /// # Errors
     /// [`BusError`] with its name.
     pub async fn prepare_missing_consumer(&self, kind: ConsumerKind) -> Result<(), BusError> {
-        let stream = self.prefix().stream(kind.stream());
-        match self.jetstream().get_consumer_from_stream::<pull::Config, _, _>(kind.durable_name(), stream).await {
-            Ok(_) => Ok(()),
-            Err(_) => self.prepare_consumer(kind).await,
-        }
+        if self.has_consumer(kind).await? { Ok(()) } else { self.prepare_consumer(kind).await }
     }
 
     /// Reads `ack_wait` and lease as the server has them, which is as the coordinator set them: whoever is to act before
@@ -111,8 +108,25 @@ impl Bus {
     /// [`BusError`] with its name.
     pub async fn prepare_stream(&self, kind: StreamKind) -> Result<(), BusError> {
         let config = self.stream_config(kind);
+        if self.stream_is_set(&config).await? {
+            return Ok(());
+        }
         let name = config.name.clone();
-        retried(self, &format!("creating stream {name}"), || self.jetstream().create_or_update_stream(config.clone())).await?;
+        retried(self, &format!("creating stream {name}"), || self.making().create_or_update_stream(config.clone())).await?;
+        Ok(())
+    }
+
+    /// Brings one bucket to its settings.
+    ///
+    /// # Errors
+    /// [`BusError`] with its name.
+    pub async fn prepare_bucket(&self, kind: BucketKind) -> Result<(), BusError> {
+        if self.bucket_is_set(kind).await? {
+            return Ok(());
+        }
+        let config = self.bucket_config(kind);
+        let action = format!("creating bucket {}", config.bucket);
+        retried(self, &action, || self.making().create_or_update_key_value(config.clone())).await?;
         Ok(())
     }
 
@@ -121,10 +135,13 @@ impl Bus {
     /// # Errors
     /// [`BusError`] with its name.
     pub async fn prepare_consumer(&self, kind: ConsumerKind) -> Result<(), BusError> {
+        if self.consumer_is_set(kind).await? {
+            return Ok(());
+        }
         let stream = self.prefix().stream(kind.stream());
         let config = self.consumer_config(kind);
         retried(self, &format!("creating consumer {} of {stream}", kind.durable_name()), || {
-            self.jetstream().create_consumer_on_stream(config.clone(), stream.clone())
+            self.making().create_consumer_on_stream(config.clone(), stream.clone())
         })
         .await?;
         Ok(())
@@ -218,14 +235,34 @@ impl Bus {
         })
     }
 
+    /// The subjects of a stream that match a filter, with how many messages each has: what its leader has, not a copy that may lag
+    /// behind.
+    ///
+    /// # Errors
+    /// [`BusError`] when the server does not answer.
+    pub async fn subjects(&self, stream: &str, filter: &str) -> Result<HashMap<String, usize>, BusError> {
+        let opened = self.jetstream().get_stream_no_info(stream).await;
+        let opened = opened.map_err(|error| BusError::transient(format!("opening stream {stream}"), chain(&error)))?;
+        retried(self, &format!("listing {filter} in {stream}"), || async {
+            opened.info_with_subjects(filter).await?.try_collect().await
+        })
+        .await
+    }
+
     /// Removes all messages of a stream that match a subject filter; returns how many.
     ///
     /// # Errors
     /// [`BusError`] when the server does not answer.
     pub async fn purge(&self, kind: StreamKind, filter: &str) -> Result<u64, BusError> {
-        let name = self.prefix().stream(kind);
-        let stream =
-            retried(self, &format!("opening stream {name}"), || self.jetstream().get_stream_no_info(name.clone())).await?;
+        self.purge_stream(&self.prefix().stream(kind), filter).await
+    }
+
+    /// The same for any stream, a bucket's for instance.
+    ///
+    /// # Errors
+    /// As [`Bus::purge`].
+    pub async fn purge_stream(&self, name: &str, filter: &str) -> Result<u64, BusError> {
+        let stream = retried(self, &format!("opening stream {name}"), || self.jetstream().get_stream_no_info(name)).await?;
         let purged = retried(self, &format!("purging {filter} from {name}"), || {
             let purge = stream.purge().filter(filter);
             async move { purge.await }
@@ -279,7 +316,7 @@ where
                 }
                 tracing::debug!(action, reason, "trying again");
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(2));
+                pause = (pause * 2).min(MAX_PAUSE);
             }
         }
     }

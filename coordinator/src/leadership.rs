@@ -6,6 +6,7 @@ use zisk_common::bus::{Bus, BusError};
 use zisk_common::election::{Leadership, Lease};
 use zisk_common::ids::CoordinatorId;
 use zisk_common::keep_alive::KeepAlive;
+use zisk_common::subjects::BucketKind;
 
 use crate::bus::Room;
 
@@ -22,8 +23,8 @@ pub async fn stand_by(bus: &Bus, keep_alive: &KeepAlive, id: CoordinatorId, room
     loop {
         let looked = async {
             if !prepared {
-                // Only what is missing: the settings of what is there are the leader's.
-                bus.prepare_missing().await?;
+                // Only what this takes, should it be missing: all else is the leader's.
+                bus.prepare_missing_bucket(BucketKind::Leader).await?;
                 prepared = true;
             }
             let stood = async {

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use async_nats::jetstream::consumer::{AckPolicy, pull};
 use futures::StreamExt;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
@@ -20,7 +19,7 @@ use crate::{Process, scrape};
 
 /// Pause between two looks at something that is to change.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long messages that are there take to be read.
+/// How long what is there takes to be read.
 const READ: Duration = Duration::from_secs(10);
 
 /// A job's end, to be compared with a later look.
@@ -59,23 +58,17 @@ pub async fn end_of(bus: &Bus, job: JobId, limit: Duration) -> Result<JobRecord>
 /// # Errors
 /// When they cannot be read.
 pub async fn events(bus: &Bus, job: Option<JobId>) -> Result<Vec<Event>> {
-    let filter = job.map_or_else(String::new, |job| bus.prefix().events_of(job));
-    let stream = bus.jetstream().get_stream(bus.prefix().stream(StreamKind::Events)).await?;
-    let config = pull::Config { filter_subject: filter, ack_policy: AckPolicy::None, ..pull::Config::default() };
-    let consumer = stream.create_consumer(config).await?;
-    let expected = usize::try_from(consumer.cached_info().num_pending)?;
-    let mut found = Vec::with_capacity(expected);
-    let deadline = Instant::now() + READ;
-    while found.len() < expected {
-        ensure!(Instant::now() < deadline, "only {} of {expected} events came", found.len());
-        let mut batch = consumer.fetch().max_messages(500).messages().await?;
-        while let Some(message) = batch.next().await {
-            let message = message.map_err(|error| anyhow::anyhow!("reading events: {error}"))?;
+    let filter = job.map_or_else(|| format!("{}.>", bus.prefix()), |job| bus.prefix().events_of(job));
+    let stream = bus.prefix().stream(StreamKind::Events);
+    let (mut found, mut next) = (Vec::new(), 1);
+    loop {
+        let batch = bus.read(&stream, &filter, next).await?;
+        let Some(last) = batch.last() else { return Ok(found) };
+        next = last.sequence + 1;
+        for message in &batch {
             found.push(decode::<Event>(&message.payload)?);
         }
     }
-    stream.delete_consumer(&consumer.cached_info().name).await?;
-    Ok(found)
 }
 
 /// Checks one job that has ended: exactly one terminal event, which says what the record says, and at most one committed

@@ -318,7 +318,7 @@ async fn a_worker_is_seen_while_it_lives() {
     assert_eq!(seen.len(), 1);
     assert_eq!((seen[0].1.value.worker, seen[0].1.value.state), (leaving, WorkerState::Busy));
     presence.leave().await;
-    assert!(workers.keys().await.unwrap().is_empty());
+    assert!(workers.values().await.unwrap().is_empty());
 }
 
 async fn check_objects(objects: &Objects, store: &dyn ObjectStore) {

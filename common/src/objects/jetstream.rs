@@ -33,7 +33,7 @@ use crate::streams::retried;
 const CHUNK: usize = 512 * 1024;
 /// Chunks sent before the first ack is awaited.
 const IN_FLIGHT: usize = 8;
-/// How long one chunk's ack may take: a server that syncs every write to a slow disk needs time for half a megabyte.
+/// How long one ack may take: a server that syncs every write to a slow disk needs time for half a megabyte.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 const STORE: &str = "jetstream";
 
@@ -76,11 +76,11 @@ impl JetStreamStore {
         let config =
             Config { bucket: name.clone(), storage: StorageType::File, num_replicas: bus.config().replicas, ..Config::default() };
         let action = format!("opening object bucket {name}");
-        let context = bus.jetstream();
-        if context.get_object_store(&name).await.is_err() {
-            retried(bus, &action, || context.create_object_store(config.clone())).await?;
+        let stream = bus.prefix().objects_stream();
+        if !bus.has_stream(&stream).await? {
+            retried(bus, &action, || bus.making().create_object_store(config.clone())).await?;
         }
-        let stream = retried(bus, &action, || context.get_stream(bus.prefix().objects_stream())).await?;
+        let stream = retried(bus, &action, || bus.jetstream().get_stream(&stream)).await?;
         Ok(Self { bus: bus.clone(), name, stream })
     }
 
@@ -136,7 +136,9 @@ impl JetStreamStore {
         if let Some(sequence) = replaced {
             message = message.expected_last_subject_sequence(sequence);
         }
-        let ack = self.bus.jetstream().send_publish(self.description_subject(location), message).await.map_err(generic)?;
+        let mut context = self.bus.jetstream().clone();
+        context.set_timeout(ACK_TIMEOUT);
+        let ack = context.send_publish(self.description_subject(location), message).await.map_err(generic)?;
         ack.await.map_err(generic)?;
         Ok(())
     }

@@ -175,7 +175,7 @@ impl Records {
     }
 
     async fn readable(&self, key: String) -> Result<Option<StoredJob>, BucketError> {
-        let entry = match self.jobs.get(&key).await {
+        let entry = match self.jobs.get_listed(&key).await {
             Err(BucketError::Codec(error)) => {
                 tracing::error!(key, %error, "job record cannot be read; the job is left alone");
                 return Ok(None);
@@ -200,17 +200,10 @@ impl Records {
     /// # Errors
     /// [`BusError`] when the server does not answer.
     pub async fn forget_segments(&self, job: JobId) -> Result<(), BusError> {
-        let bucket = self.bus.prefix().bucket(BucketKind::Segments);
-        let failed = |error: String| BusError::transient(format!("purging {job} from {bucket}"), error);
-        let stream = self
-            .bus
-            .jetstream()
-            .get_stream_no_info(self.bus.prefix().bucket_stream(BucketKind::Segments))
-            .await
-            .map_err(|error| failed(error.to_string()))?;
+        let (bucket, stream) =
+            (self.bus.prefix().bucket(BucketKind::Segments), self.bus.prefix().bucket_stream(BucketKind::Segments));
         // With what workers keep beside them ([`zisk_common::messages::Begun`]).
-        let purge = stream.purge().filter(format!("$KV.{bucket}.{job}.>"));
-        purge.await.map(drop).map_err(|error| failed(error.to_string()))
+        self.bus.purge_stream(&stream, &format!("$KV.{bucket}.{job}.>")).await.map(drop)
     }
 
     async fn segment_keys(&self, job: JobId) -> Result<Vec<u32>, BusError> {
@@ -239,12 +232,5 @@ fn key(job: JobId, n: u32) -> String {
 
 /// How many messages a stream holds, per subject that matches the filter.
 pub(super) async fn subjects(bus: &Bus, stream: &str, filter: &str) -> Result<HashMap<String, usize>, BusError> {
-    let failed = |reason: String| BusError::transient(format!("listing {filter} in {stream}"), reason);
-    let stream = bus.jetstream().get_stream_no_info(stream).await.map_err(|error| failed(error.to_string()))?;
-    let mut listing = stream.info_with_subjects(filter).await.map_err(|error| failed(error.to_string()))?;
-    let mut found = HashMap::new();
-    while let Some((subject, count)) = listing.try_next().await.map_err(|error| failed(error.to_string()))? {
-        found.insert(subject, count);
-    }
-    Ok(found)
+    bus.subjects(stream, filter).await
 }

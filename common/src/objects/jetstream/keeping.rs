@@ -6,19 +6,14 @@ use std::time::Duration;
 
 use async_nats::datetime::DateTime;
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::stream::{self, DirectGetErrorKind, DiscardPolicy};
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{Error, Result};
 
 use super::{Described, JetStreamStore, encode_name, generic};
 use crate::bus::BusError;
 use crate::streams::retried;
-
-/// Descriptions listed at once, and how long they may take.
-const LISTED_AT_ONCE: usize = 500;
-const LISTED_WITHIN: Duration = Duration::from_secs(10);
 
 impl JetStreamStore {
     /// The settings, if any, by which the bucket would delete what it holds.
@@ -36,7 +31,7 @@ impl JetStreamStore {
             max_messages_per_subject: -1,
             ..self.stream.cached_info().config.clone()
         };
-        retried(&self.bus, &format!("resetting object bucket {}", self.name), || self.bus.jetstream().update_stream(&config))
+        retried(&self.bus, &format!("resetting object bucket {}", self.name), || self.bus.making().update_stream(&config))
             .await?;
         Ok(())
     }
@@ -138,33 +133,17 @@ impl JetStreamStore {
 
     /// All descriptions, those of objects that another client deleted included.
     pub(super) async fn descriptions(&self) -> Result<Vec<Described>> {
-        let config = pull::Config {
-            filter_subject: format!("$O.{}.M.>", self.name),
-            ack_policy: AckPolicy::None,
-            inactive_threshold: LISTED_WITHIN,
-            memory_storage: true,
-            num_replicas: 1,
-            ..pull::Config::default()
-        };
-        let consumer = self.stream.create_consumer(config).await.map_err(generic)?;
-        let mut pending = consumer.cached_info().num_pending;
-        let mut found = Vec::new();
-        while pending > 0 {
-            let fetch = consumer.fetch().max_messages(LISTED_AT_ONCE).expires(LISTED_WITHIN);
-            let mut batch = fetch.messages().await.map_err(generic)?;
-            let before = pending;
-            while let Some(message) = batch.next().await {
-                let message = message.map_err(generic)?;
-                let place = message.info().map_err(generic)?;
-                pending = place.pending;
-                let (sequence, time) = (place.stream_sequence, place.published);
+        let (stream, filter) = (self.bus.prefix().objects_stream(), format!("$O.{}.M.>", self.name));
+        let (mut found, mut next) = (Vec::new(), 1);
+        loop {
+            let batch = self.bus.read(&stream, &filter, next).await.map_err(generic)?;
+            let Some(last) = batch.last() else { break };
+            next = last.sequence + 1;
+            for message in batch {
                 match serde_json::from_slice(&message.payload) {
-                    Ok(info) => found.push(Described { info, sequence, time }),
+                    Ok(info) => found.push(Described { info, sequence: message.sequence, time: message.time }),
                     Err(error) => tracing::warn!(subject = %message.subject, %error, "not an object's description"),
                 }
-            }
-            if pending == before {
-                return Err(generic(format!("{pending} descriptions of objects did not come")));
             }
         }
         Ok(found)
