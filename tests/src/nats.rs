@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -15,7 +16,7 @@ use crate::scrape;
 /// How long a server may take to start, with a store to recover, on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A running server; stopped and removed when dropped, its store and log kept when the test panics.
+/// A running server; stopped and removed when dropped, its store and log kept when the test panics or has asked for that.
 #[derive(Debug)]
 pub struct NatsServer {
     binary: PathBuf,
@@ -27,6 +28,8 @@ pub struct NatsServer {
     /// Of its monitoring pages, where the configuration asks for them.
     monitoring: Option<u16>,
     process: Option<Process>,
+    /// Store and logs stay when this is dropped.
+    kept: AtomicBool,
 }
 
 impl NatsServer {
@@ -65,8 +68,16 @@ impl NatsServer {
     pub fn start_with(binary: &Path, extra: &str) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("zisk-nats-").tempdir()?;
         let (binary, extra) = (binary.to_owned(), extra.to_owned());
-        let mut server =
-            Self { binary, directory: Some(directory), extra, max_file_store: None, port: 0, monitoring: None, process: None };
+        let mut server = Self {
+            binary,
+            directory: Some(directory),
+            extra,
+            max_file_store: None,
+            port: 0,
+            monitoring: None,
+            process: None,
+            kept: AtomicBool::new(false),
+        };
         server.restart()?;
         Ok(server)
     }
@@ -87,11 +98,8 @@ impl NatsServer {
     }
 
     /// Leaves store and logs where they are when this is dropped.
-    pub fn keep_directory(&mut self) {
-        if let Some(directory) = &mut self.directory {
-            directory.disable_cleanup(true);
-            eprintln!("store and logs kept in {}", directory.path().display());
-        }
+    pub fn keep_directory(&self) {
+        self.kept.store(true, Ordering::Relaxed);
     }
 
     /// Whether it runs, frozen or not.
@@ -188,7 +196,7 @@ impl NatsServer {
 impl Drop for NatsServer {
     fn drop(&mut self) {
         drop(self.process.take());
-        if std::thread::panicking()
+        if (std::thread::panicking() || *self.kept.get_mut())
             && let Some(directory) = self.directory.take()
         {
             eprintln!("store and logs kept in {}", directory.keep().display());

@@ -76,8 +76,8 @@ impl NatsCluster {
     }
 
     /// Leaves stores and logs where they are when this is dropped.
-    pub fn keep_directory(&mut self) {
-        self.servers.iter_mut().for_each(NatsServer::keep_directory);
+    pub fn keep_directory(&self) {
+        self.servers.iter().for_each(NatsServer::keep_directory);
     }
 
     /// Which server leads the cluster: it places streams and consumers.

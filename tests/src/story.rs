@@ -74,7 +74,8 @@ impl Story {
                 ensure!(!event.kind().is_terminal(), "job {job} ended before {kind}: {:?}", event.body);
             }
         };
-        timeout(JOB, looking).await.with_context(|| format!("job {job}: no {kind}"))?
+        let looked = timeout(JOB, looking).await.with_context(|| format!("job {job}: no {kind}"));
+        looked.flatten().inspect_err(|_| self.keep_logs())
     }
 
     /// The place of the job's aggregator among the workers, once there is one.
@@ -100,7 +101,8 @@ impl Story {
     /// When it does not hold in time.
     pub async fn ends_well(&self, job: JobId, workload: &Workload) -> Result<JobRecord> {
         let record = self.ends(job).await?;
-        oracles::check_outcome(&self.fleet.objects, &self.reference, workload, &record).await?;
+        let checked = oracles::check_outcome(&self.fleet.objects, &self.reference, workload, &record).await;
+        checked.inspect_err(|_| self.keep_logs())?;
         Ok(record)
     }
 
@@ -109,11 +111,12 @@ impl Story {
     /// # Errors
     /// When it does not hold in time.
     pub async fn ends(&self, job: JobId) -> Result<JobRecord> {
-        let record = oracles::end_of(&self.fleet.bus, job, JOB).await?;
+        let record = oracles::end_of(&self.fleet.bus, job, JOB).await.inspect_err(|_| self.keep_logs())?;
         let deadline = Instant::now() + GRACE;
         // The event follows the record.
         while let Err(error) = oracles::check_job(&self.fleet.bus, job).await {
             if Instant::now() >= deadline {
+                self.keep_logs();
                 return Err(error);
             }
             sleep(Duration::from_millis(200)).await;
@@ -127,12 +130,20 @@ impl Story {
     /// When it does not hold in time.
     pub async fn is_clean(&self, ended: &[&JobRecord]) -> Result<()> {
         let store = self.fleet.directory().join("objects");
-        oracles::check_nothing_left(&self.fleet.bus, Some(&store), GRACE).await?;
-        for record in ended {
-            oracles::check_unchanged(&self.fleet.bus, record).await?;
-            oracles::check_job(&self.fleet.bus, record.job).await?;
-        }
-        Ok(())
+        let checked = async {
+            oracles::check_nothing_left(&self.fleet.bus, Some(&store), GRACE).await?;
+            for record in ended {
+                oracles::check_unchanged(&self.fleet.bus, record).await?;
+                oracles::check_job(&self.fleet.bus, record.job).await?;
+            }
+            Ok(())
+        };
+        checked.await.inspect_err(|_| self.keep_logs())
+    }
+
+    /// What the processes logged stays where it is: something does not hold.
+    fn keep_logs(&self) {
+        self.fleet.nats.keep_directory();
     }
 
     /// Work done so far, by the workers' logs.
