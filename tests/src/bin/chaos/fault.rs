@@ -71,8 +71,12 @@ pub enum Fault {
     LateReports,
     /// A worker reports a contribution that is none.
     FalseContribution,
+    /// A worker reports a contribution that differs from the committed one.
+    RivalContribution,
     /// A worker reports a proof under another challenge.
     FalseProof,
+    /// A worker reports a proof that is none.
+    FalseNode,
     /// A job is cancelled.
     Cancel,
     /// A job comes that has little time.
@@ -131,7 +135,9 @@ impl Fault {
             Self::RepeatReports,
             Self::LateReports,
             Self::FalseContribution,
+            Self::RivalContribution,
             Self::FalseProof,
+            Self::FalseNode,
             Self::Cancel,
             Self::Deadline,
             Self::BusyCores,
@@ -188,8 +194,10 @@ impl fmt::Display for Fault {
             Self::DeleteObject => "delete object",
             Self::RepeatReports => "repeat reports",
             Self::LateReports => "late reports",
-            Self::FalseContribution => "false contribution",
-            Self::FalseProof => "false proof",
+            Self::FalseContribution => "contribution that is none",
+            Self::RivalContribution => "rival contribution",
+            Self::FalseProof => "proof of another challenge",
+            Self::FalseNode => "proof that is none",
             Self::Cancel => "cancel job",
             Self::Deadline => "deadline of job",
             Self::BusyCores => "busy cores",

@@ -254,7 +254,9 @@ impl Injector {
                 let skipped = step.pick % late.len().max(1);
                 return publish(bus, late.into_iter().skip(skipped).take(REPEATED)).await;
             }
-            Fault::FalseContribution | Fault::FalseProof => return lie(step, bus, flow).await,
+            Fault::FalseContribution | Fault::RivalContribution | Fault::FalseProof | Fault::FalseNode => {
+                return lie(step, cluster, flow).await;
+            }
             _ => return Ok(None),
         }
         Ok(Some(Hit::All))
@@ -316,8 +318,9 @@ async fn publish(bus: &Bus, reports: impl Iterator<Item = (String, Bytes)>) -> R
     Ok(hit)
 }
 
-/// A report that cannot be right, of a worker that is none of the cluster's.
-async fn lie(step: &Step, bus: &Bus, flow: &Flow) -> Result<Option<Hit>> {
+/// A report that is false, of a worker that is none of the cluster's.
+async fn lie(step: &Step, cluster: &Cluster, flow: &Flow) -> Result<Option<Hit>> {
+    let bus = &cluster.fleet.bus;
     let active: Vec<JobId> =
         flow.jobs().iter().filter(|(_, job)| job.end.is_none() && !job.lied_about).map(|(id, _)| *id).collect();
     let (jobs, segments) = (bus.jobs().await?, bus.bucket::<SegmentRecord>(BucketKind::Segments).await?);
@@ -329,16 +332,29 @@ async fn lie(step: &Step, bus: &Bus, flow: &Flow) -> Result<Option<Hit>> {
         }
         let n = (step.pick % planned) as u32;
         let Some(segment) = segments.get(format!("{job}.{n}")).await? else { continue };
-        let (v, worker, attempt) = (Version::default(), WorkerId::random(), segment.value.attempt);
-        let report = match step.fault {
-            Fault::FalseContribution if segment.value.contribution.is_none() => {
-                let contribution = ByteBuf::from(b"no contribution".to_vec());
-                Report::Contribution(Contribution { v, job, n, worker, attempt, contribution, milliseconds: 1 })
+        let SegmentRecord { attempt, contribution, node, .. } = segment.value;
+        let (v, worker, milliseconds) = (Version::default(), WorkerId::random(), 1);
+        let contributed = |contribution: Vec<u8>| {
+            let contribution = ByteBuf::from(contribution);
+            Report::Contribution(Contribution { v, job, n, worker, attempt, contribution, milliseconds })
+        };
+        let proven = |node, challenge| Report::Proof(Proof { v, job, n, worker, attempt, node, challenge, milliseconds });
+        let report = match (step.fault, contribution, record.value.challenge) {
+            (Fault::FalseContribution, None, _) => contributed(b"no contribution".to_vec()),
+            (Fault::RivalContribution, Some(committed), _) => {
+                let mut rival = committed.into_vec();
+                // Somewhere in the commitment: the form stays right.
+                let at = rival.len() / 2;
+                rival[at] ^= 1;
+                contributed(rival)
             }
-            Fault::FalseProof if record.value.challenge.is_some() && segment.value.node.is_none() => {
+            (Fault::FalseProof, _, Some(_)) if node.is_none() => {
                 let digest = Digest::of(b"another");
-                let node = ObjectRef { key: ObjectKey { scope: ObjectScope::Node(job), digest }, size: 7 };
-                Report::Proof(Proof { v, job, n, worker, attempt, node, challenge: digest, milliseconds: 1 })
+                proven(ObjectRef { key: ObjectKey { scope: ObjectScope::Node(job), digest }, size: 7 }, digest)
+            }
+            (Fault::FalseNode, _, Some(challenge)) if node.is_none() => {
+                let node = cluster.fleet.objects.put(ObjectScope::Node(job), Bytes::from_static(b"no node")).await?;
+                proven(node, Digest::of(&challenge))
             }
             _ => continue,
         };
