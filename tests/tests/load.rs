@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use zisk_client::JobOptions;
-use zisk_common::messages::{JobRecord, JobState};
+use zisk_common::messages::{JobRecord, JobState, ProofKind};
 use zisk_tests::Process;
 use zisk_tests::busy::BusyCores;
 use zisk_tests::oracles;
@@ -53,6 +53,7 @@ async fn very_many_jobs_all_end_and_memory_is_bounded() -> Result<()> {
     for n in 0..many {
         let options = JobOptions {
             log_segment_steps: Some(LOG_STEPS),
+            proof: Some(ProofKind::Bundle),
             max_steps: workload.max_steps,
             client: Some(format!("client {}", n % 3)),
             ..JobOptions::default()
