@@ -15,6 +15,16 @@ pub enum ProofKind {
     Bundle,
 }
 
+impl ProofKind {
+    /// For messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Recursive => "recursive",
+            Self::Bundle => "bundle",
+        }
+    }
+}
+
 /// What setup derives from an ELF.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -99,6 +109,8 @@ pub trait Backend: Send + Sync {
     ) -> Result<(), BackendError>;
     /// Shows that this machine can prove: a whole job in miniature, well below a second.
     fn self_test(&self) -> Result<(), BackendError>;
+    /// The kind of which a node or a final proof says it is.
+    fn kind(&self, proof: &[u8]) -> ProofKind;
     /// Verifies a final proof of any kind: the public values it proves, or what is wrong.
     fn verify(&self, verifying_key: &[u8], proof: &[u8]) -> Result<PublicValues, BackendError>;
 }

@@ -54,6 +54,7 @@ fn sha_hasher_in_several_segments() {
         let root = root.expect("at least one segment");
         let proof = backend.finish(&setup.verifying_key, &root, &execution.public).expect("finish");
         println!("{kind:?}: {} bytes", proof.len());
+        assert_eq!((backend.kind(&root), backend.kind(&proof)), (kind, kind));
         assert_eq!(backend.verify(&setup.verifying_key, &proof).expect("verify"), execution.public);
     }
 }

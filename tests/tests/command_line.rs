@@ -117,5 +117,6 @@ fn prove(here: &Path, url: &str, out: &str) -> Result<String> {
     let proven = zisk(here, url, 0, &what)?;
     let verified = zisk(here, url, 0, &["verify", out, "--program", "guest.elf", "--json"])?;
     assert_eq!(proven["outputs"], verified["outputs"]);
+    assert_eq!(verified["kind"], "recursive", "what one gets who asks for nothing");
     Ok(proven["job"].as_str().context("no job")?.to_owned())
 }

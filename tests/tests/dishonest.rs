@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use anyhow::{Context, Result, ensure};
+use zisk_client::JobOptions;
 use zisk_common::ids::{Digest, WorkerId};
 use zisk_common::messages::JobRecord;
 use zisk_tests::fake::Fake;
-use zisk_tests::story::Story;
+use zisk_tests::story::{LOG_STEPS, Story};
 
 /// The record says of this worker what it did.
 fn names(record: &JobRecord, who: WorkerId, what: &str) -> Result<()> {
@@ -110,4 +111,28 @@ async fn a_false_final_proof_is_refused_and_made_by_another() -> Result<()> {
     ensure!(story.coordinator_said(&["incident", "final proof is refused", &fake.id.to_string()]), "the worker is not named");
     lease.lost().await;
     story.is_clean(&[&record, &other]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_final_proof_of_another_kind_is_refused_and_made_by_another() -> Result<()> {
+    let mut story = Story::start(0).await?;
+    let mut fake = Fake::start(&story).await?;
+    let workload = story.reference.hashes(1)?;
+    // Asks for nothing: a recursive proof.
+    let options = JobOptions { log_segment_steps: Some(LOG_STEPS), max_steps: workload.max_steps, ..JobOptions::default() };
+    let job = story.fleet.client.prove(&workload.elf, &workload.input, &options).await?;
+    let lease = fake.stand(job).await?;
+    story.fleet.start_worker()?;
+    let (_, delivery, hold) = fake.take().await?;
+    drop(hold);
+    delivery.nak(None).await?;
+    // A bundle of the very same: it verifies, with the right outputs.
+    let bundle = story.submit(&workload).await?;
+    let bundle = story.ends_well(bundle, &workload).await?;
+    let proof = story.fleet.objects.get(bundle.proof.context("no proof")?).await?;
+    fake.finish(&lease, proof.to_vec()).await?;
+    let record = story.ends_well(job, &workload).await?;
+    names(&record, fake.id, "its final proof is refused: it is bundle, and the job asks for recursive")?;
+    lease.lost().await;
+    story.is_clean(&[&record, &bundle]).await
 }

@@ -115,7 +115,7 @@ pub fn verify(args: &Verify, json: bool) -> Result<End, ClientError> {
     let began = Instant::now();
     let public =
         backend.verify(&setup.verifying_key, &proof).map_err(|error| ClientError::Proof { reason: error.to_string() })?;
-    Verified { public, proof_bytes: proof.len(), seconds: began.elapsed().as_secs_f64() }.print(json);
+    Verified { kind: backend.kind(&proof), public, proof_bytes: proof.len(), seconds: began.elapsed().as_secs_f64() }.print(json);
     Ok(End::Done)
 }
 

@@ -14,6 +14,7 @@ use zisk_client::local::PhaseSeconds;
 use zisk_common::ids::{JobId, ProgramId};
 use zisk_common::messages::{JobRecord, JobState, QueueOrder, WorkerPresence};
 use zisk_protocol::PublicValues;
+use zisk_prover::backend::ProofKind;
 
 /// A finished run, proven or not.
 pub struct Ran {
@@ -75,6 +76,7 @@ impl Ran {
 
 /// A verified proof.
 pub struct Verified {
+    pub kind: ProofKind,
     pub public: PublicValues,
     pub proof_bytes: usize,
     pub seconds: f64,
@@ -85,6 +87,7 @@ impl Verified {
         if as_json {
             let value = json!({
                 "valid": true,
+                "kind": self.kind.as_str(),
                 "outputs": self.public.outputs,
                 "exit_code": self.public.exit_code,
                 "proof_bytes": self.proof_bytes,
@@ -93,7 +96,7 @@ impl Verified {
             println!("{value}");
             return;
         }
-        println!("valid      {} bytes, verified in {:.0} ms", self.proof_bytes, self.seconds * 1000.0);
+        println!("valid      {}, {} bytes, verified in {:.0} ms", self.kind.as_str(), self.proof_bytes, self.seconds * 1000.0);
         print_public(&self.public);
     }
 }

@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, interval};
 use zisk_common::ids::{Digest, JobId, ProgramId};
-use zisk_common::messages::{Final, JobRecord, ProgramKeys, Report, unix_ms};
+use zisk_common::messages::{self, Final, JobRecord, ProgramKeys, Report, unix_ms};
 use zisk_common::objects::{ObjectError, Objects};
 use zisk_common::pull::Delivery;
-use zisk_prover::backend::{Backend, BackendError};
+use zisk_prover::backend::{Backend, BackendError, ProofKind};
 
 use super::Coordinator;
 use super::reports::{Batch, give_back};
@@ -58,6 +58,10 @@ impl FinalProofs {
         let Some(keys) = record.keys else { return };
         let public = record.public_values.clone().unwrap_or_default();
         let (program, job, object) = (record.request.program, record.job, report.proof);
+        let asked = match record.request.params.proof.unwrap_or_default() {
+            messages::ProofKind::Recursive => ProofKind::Recursive,
+            messages::ProofKind::Bundle => ProofKind::Bundle,
+        };
         let (objects, turn, judged) = (self.objects.clone(), self.turn.clone(), self.judged.clone());
         tokio::spawn(async move {
             let verified = async {
@@ -73,6 +77,10 @@ impl FinalProofs {
                     Ok(key) => key,
                     Err(error) => return Found::Unknown(error),
                 };
+                let kind = verifier.kind(&proof);
+                if kind != asked {
+                    return Found::False(format!("it is {}, and the job asks for {}", kind.as_str(), asked.as_str()));
+                }
                 let found = blocking(move || verifier.verify(&key, &proof)).await;
                 let found = match found.map(|proven| rmp_serde::from_slice(&public).is_ok_and(|public| proven == public)) {
                     Ok(true) => Found::True,

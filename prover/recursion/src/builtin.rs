@@ -152,6 +152,10 @@ impl Backend for BuiltIn {
         self_test(self)
     }
 
+    fn kind(&self, proof: &[u8]) -> ProofKind {
+        kind(proof)
+    }
+
     fn verify(&self, verifying_key_bytes: &[u8], proof: &[u8]) -> Result<PublicValues, BackendError> {
         let key = verifying_key(verifying_key_bytes)?;
         match kind(proof) {

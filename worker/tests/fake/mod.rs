@@ -133,6 +133,10 @@ impl Backend for FakeBackend {
         works(&self.broken)
     }
 
+    fn kind(&self, _proof: &[u8]) -> ProofKind {
+        ProofKind::default()
+    }
+
     fn verify(&self, _verifying_key: &[u8], proof: &[u8]) -> Result<PublicValues, BackendError> {
         parse("proof", proof)
     }
