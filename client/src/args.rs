@@ -51,6 +51,15 @@ pub enum Command {
         #[arg(long, value_name = "ELF")]
         program: PathBuf,
     },
+    /// Derive a program's verifying key, which is all that its proofs need to be verified; needs no network
+    Key {
+        /// The program: a RISC-V ELF built against the ziskos crate
+        #[arg(long, value_name = "ELF")]
+        program: PathBuf,
+        /// Where to put the key
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
     /// Show where a job stands
     Status {
         /// The job
@@ -213,9 +222,12 @@ pub struct Verify {
     /// The proof
     #[arg(value_name = "PROOF")]
     pub proof: PathBuf,
-    /// The program it is about
-    #[arg(long, value_name = "ELF")]
-    pub program: PathBuf,
+    /// The program it is about; its verifying key is derived, which takes longer than to verify
+    #[arg(long, value_name = "ELF", required_unless_present = "verifying_key", conflicts_with = "verifying_key")]
+    pub program: Option<PathBuf>,
+    /// That program's verifying key, from `zisk key`
+    #[arg(long, value_name = "FILE")]
+    pub verifying_key: Option<PathBuf>,
 }
 
 /// `zisk up`

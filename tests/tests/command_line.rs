@@ -118,5 +118,9 @@ fn prove(here: &Path, url: &str, out: &str) -> Result<String> {
     let verified = zisk(here, url, 0, &["verify", out, "--program", "guest.elf", "--json"])?;
     assert_eq!(proven["outputs"], verified["outputs"]);
     assert_eq!(verified["kind"], "recursive", "what one gets who asks for nothing");
+    // Without the program.
+    zisk(here, url, 0, &["key", "--program", "guest.elf", "--out", "guest.key", "--json"])?;
+    let by_key = zisk(here, url, 0, &["verify", out, "--verifying-key", "guest.key", "--json"])?;
+    assert_eq!(by_key["outputs"], verified["outputs"]);
     Ok(proven["job"].as_str().context("no job")?.to_owned())
 }

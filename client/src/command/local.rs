@@ -1,11 +1,13 @@
 //! Commands that need no cluster.
 
+use std::path::Path;
 use std::time::Instant;
 
 use clap::CommandFactory;
 use zisk_client::ClientError;
 use zisk_client::local::{self, LocalError, LocalOptions, LocalProof};
 use zisk_client::progress::{Progress, ProgressLine};
+use zisk_common::ids::Digest;
 use zisk_common::messages::FailureKind;
 use zisk_protocol::PublicValues;
 use zisk_prover::backend::{Backend, BackendError};
@@ -14,7 +16,7 @@ use zisk_recursion::builtin::built_in;
 use super::{Loaded, check_writable, read, write};
 use crate::End;
 use crate::args::{Args, Execute, Kind, Prove, Verify};
-use crate::show::{Ran, Verified};
+use crate::show::{self, Ran, Verified};
 
 /// The cluster's default (coordinator, `[jobs]`), for the same segments from both.
 const LOG_SEGMENT_STEPS: u8 = 18;
@@ -104,17 +106,32 @@ pub fn exited(exit_code: u64) -> Result<End, ClientError> {
     }
 }
 
+/// `zisk key`
+pub fn key(program: &Path, out: &Path, json: bool) -> Result<End, ClientError> {
+    check_writable(out)?;
+    let elf = read(program)?;
+    let key = verifying_key(program, &elf)?;
+    write(out, &key)?;
+    show::key(Digest::of(&elf), out, key.len(), json);
+    Ok(End::Done)
+}
+
+fn verifying_key(program: &Path, elf: &[u8]) -> Result<Vec<u8>, ClientError> {
+    let unusable = |error: BackendError| ClientError::Program { path: program.display().to_string(), reason: error.to_string() };
+    Ok(built_in().setup(elf).map_err(unusable)?.verifying_key)
+}
+
 /// `zisk verify`
 pub fn verify(args: &Verify, json: bool) -> Result<End, ClientError> {
-    let elf = read(&args.program)?;
     let proof = read(&args.proof)?;
+    let key = match (&args.program, &args.verifying_key) {
+        (Some(program), _) => verifying_key(program, &read(program)?)?,
+        (None, Some(key)) => read(key)?,
+        (None, None) => unreachable!("one of them is required"),
+    };
     let backend = built_in();
-    let setup = backend
-        .setup(&elf)
-        .map_err(|error| ClientError::Program { path: args.program.display().to_string(), reason: error.to_string() })?;
     let began = Instant::now();
-    let public =
-        backend.verify(&setup.verifying_key, &proof).map_err(|error| ClientError::Proof { reason: error.to_string() })?;
+    let public = backend.verify(&key, &proof).map_err(|error| ClientError::Proof { reason: error.to_string() })?;
     Verified { kind: backend.kind(&proof), public, proof_bytes: proof.len(), seconds: began.elapsed().as_secs_f64() }.print(json);
     Ok(End::Done)
 }

@@ -74,6 +74,7 @@ pub async fn run(args: &Args) -> Result<End, ClientError> {
             Ok(End::Done)
         }
         Command::Up(up) => super::up::run(args, up).await,
+        Command::Key { program, out } => super::local::key(program, out, args.json),
         Command::Verify(verify) => super::local::verify(verify, args.json),
         Command::Completion { shell } => super::local::completion(*shell),
     }

@@ -6,7 +6,7 @@ pub mod events;
 pub mod queues;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use zisk_client::Cancellation;
@@ -264,6 +264,15 @@ pub fn registered(program: ProgramId, as_json: bool) {
         true => println!("{}", json!({ "program": program.to_string() })),
         false => println!("{program}"),
     }
+}
+
+pub fn key(program: ProgramId, out: &Path, bytes: usize, as_json: bool) {
+    if as_json {
+        println!("{}", json!({ "program": program.to_string(), "verifying_key": out, "bytes": bytes }));
+        return;
+    }
+    println!("program    {program}");
+    println!("key        {} ({bytes} bytes)", out.display());
 }
 
 pub fn set_up(job: JobId, program: ProgramId, milliseconds: u64, as_json: bool) {
