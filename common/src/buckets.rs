@@ -4,7 +4,6 @@ use std::marker::PhantomData;
 use std::pin::pin;
 use std::time::Duration;
 
-use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{ErrorCode, kv};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -210,15 +209,7 @@ impl<M: Message> Bucket<M> {
 
     async fn get_from_leader(&self, key: &str) -> Result<Option<Entry<M>>, BucketError> {
         let subject = format!("{}{key}", self.store.prefix);
-        let action = format!("reading {key} in {}", self.store.name);
-        let found = retried(&self.bus, &action, || async {
-            match self.store.stream.get_last_raw_message_by_subject(&subject).await {
-                Ok(message) => Ok(Some(message)),
-                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-                Err(error) => Err(error),
-            }
-        });
-        match found.await? {
+        match self.bus.read_last(&self.store.stream_name, &subject).await? {
             Some(message) if message.headers.get(OPERATION).is_none() => {
                 Ok(Some(Entry { value: decode(&message.payload)?, revision: message.sequence }))
             }

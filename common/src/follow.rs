@@ -12,7 +12,6 @@ use tokio::time::Instant;
 use crate::bus::{Bus, BusError};
 use crate::ids::JobId;
 use crate::messages::{Cancel, Challenge, CodecError, Event, decode};
-use crate::streams::retried;
 use crate::subjects::{StreamKind, Subject};
 
 /// How often to look for something new that was not heard of.
@@ -200,22 +199,7 @@ impl Bus {
     }
 
     async fn last_broadcast<M: crate::messages::Message>(&self, subject: String) -> Result<Option<M>, BusError> {
-        use async_nats::jetstream::stream::LastRawMessageErrorKind;
-        let name = self.prefix().stream(StreamKind::Broadcast);
-        let action = format!("reading {subject}");
-        let stream = retried(self, &action, || self.jetstream().get_stream_no_info(name.clone())).await?;
-        // Through the leader, not a direct get: a follower may not have it yet.
-        let found = retried(self, &action, || async {
-            match stream.get_last_raw_message_by_subject(&subject).await {
-                Ok(message) => Ok(Some(message)),
-                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-                Err(error) => Err(error),
-            }
-        })
-        .await?;
-        Ok(match found {
-            None => None,
-            Some(message) => Some(decode(&message.payload)?),
-        })
+        let found = self.read_last(&self.prefix().stream(StreamKind::Broadcast), &subject).await?;
+        Ok(found.map(|message| decode(&message.payload)).transpose()?)
     }
 }

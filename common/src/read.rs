@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_nats::StatusCode;
 use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use futures::StreamExt;
 use serde_json::json;
 
@@ -27,6 +28,23 @@ impl Bus {
     pub async fn read(&self, stream: &str, filter: &str, from: u64) -> Result<Vec<StreamMessage>, BusError> {
         let action = format!("reading {filter} in {stream}");
         retried(self, &action, || self.read_once(&action, stream, filter, from)).await
+    }
+
+    /// The last message of a subject, by the leader's word: a copy may not have it yet.
+    ///
+    /// # Errors
+    /// [`BusError`] when the leader does not answer.
+    pub(crate) async fn read_last(&self, stream: &str, subject: &str) -> Result<Option<StreamMessage>, BusError> {
+        let action = format!("reading {subject}");
+        let opened = retried(self, &action, || self.jetstream().get_stream_no_info(stream)).await?;
+        retried(self, &action, || async {
+            match opened.get_last_raw_message_by_subject(subject).await {
+                Ok(message) => Ok(Some(message)),
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+        .await
     }
 
     async fn read_once(&self, action: &str, stream: &str, filter: &str, from: u64) -> Result<Vec<StreamMessage>, BusError> {

@@ -7,8 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use serde::Deserialize;
 use zisk_common::config::{BusArgs, ConfigError, LogArgs, Secret, set_from_environment};
-use zisk_common::messages::DEFAULT_ATTEMPTS;
-use zisk_common::messages::MAX_RETENTION_SECONDS;
+use zisk_common::messages::{DEFAULT_ATTEMPTS, MAX_RETENTION_SECONDS};
 
 use crate::bus::{self, Retention, Room};
 use crate::job::{Defaults, Limits};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use zisk_common::messages::unix_ms;
+
 /// splitmix64
 #[derive(Clone, Debug)]
 pub struct Chance(u64);
@@ -9,6 +11,13 @@ pub struct Chance(u64);
 impl Chance {
     /// From a seed.
     pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// From `ZISK_TEST_SEED`, else a seed of its own choosing; printed, to repeat the run.
+    pub fn of_this_run() -> Self {
+        let seed = std::env::var("ZISK_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(unix_ms);
+        eprintln!("ZISK_TEST_SEED={seed}");
         Self(seed)
     }
 

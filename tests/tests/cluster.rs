@@ -15,8 +15,9 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 use zisk_common::bus::{Bus, BusConfig};
 use zisk_common::ids::{JobId, WorkerId};
-use zisk_common::messages::{Event, EventBody, JobState, unix_ms};
+use zisk_common::messages::{Event, EventBody, JobState};
 use zisk_common::subjects::EventKind;
+use zisk_tests::chance::Chance;
 use zisk_tests::{NatsServer, Process, Program, free_port};
 
 use support::{SOON, expect_clean, expect_empty_queues, until_the_end};
@@ -79,30 +80,6 @@ fn words(value: &Value) -> Result<Vec<u64>> {
         words.pop();
     }
     Ok(words)
-}
-
-/// Random moments and victims, the same for the same seed.
-struct Chance(u64);
-
-impl Chance {
-    fn new() -> Self {
-        let seed = std::env::var("ZISK_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(unix_ms);
-        eprintln!("ZISK_TEST_SEED={seed}");
-        Self(seed)
-    }
-
-    /// splitmix64
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-
-    fn pause(&mut self, most: Duration) -> Duration {
-        Duration::from_millis(self.below(most.as_millis() as u64))
-    }
 }
 
 struct Worker {
@@ -393,14 +370,14 @@ async fn it_works_on_the_oldest_supported_server_with_objects_in_a_directory() -
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_killed_at_any_moment_is_made_good() -> Result<()> {
-    let mut chance = Chance::new();
+    let mut chance = Chance::of_this_run();
     let mut cluster = Cluster::start(2).await?;
     for moment in [EventKind::Executing, EventKind::Contributed, EventKind::Proof, EventKind::Folded] {
         let proving = cluster.begin()?;
         cluster.wait_for(proving.id, moment.as_str(), |event| event.kind() == moment).await?;
-        let pause = chance.pause(Duration::from_millis(150));
+        let pause = chance.between(Duration::ZERO, Duration::from_millis(150));
         sleep(pause).await;
-        let victim = chance.below(2) as usize;
+        let victim = chance.below(2);
         eprintln!("kill -9 of worker {victim}, {pause:?} after {moment}");
         cluster.kill_worker(victim);
         cluster.finish(proving).await.with_context(|| format!("worker {victim} killed {pause:?} after {moment}"))?;
@@ -435,16 +412,16 @@ async fn a_killed_aggregator_is_replaced() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_coordinator_and_a_killed_nats_server_come_back_and_lose_nothing() -> Result<()> {
-    let mut chance = Chance::new();
+    let mut chance = Chance::of_this_run();
     let mut cluster = Cluster::start(2).await?;
     let proving = cluster.begin()?;
     for moment in [EventKind::Executing, EventKind::Contributed, EventKind::Proof] {
         cluster.wait_for(proving.id, moment.as_str(), |event| event.kind() == moment).await?;
-        let pause = chance.pause(Duration::from_millis(100));
+        let pause = chance.between(Duration::ZERO, Duration::from_millis(100));
         sleep(pause).await;
         eprintln!("kill -9 of the coordinator, {pause:?} after {moment}");
         cluster.kill_coordinator();
-        sleep(chance.pause(Duration::from_millis(300))).await;
+        sleep(chance.between(Duration::ZERO, Duration::from_millis(300))).await;
         cluster.start_coordinator()?;
     }
     cluster.finish(proving).await?;
@@ -453,11 +430,11 @@ async fn a_killed_coordinator_and_a_killed_nats_server_come_back_and_lose_nothin
     let proving = cluster.begin()?;
     for moment in [EventKind::Executing, EventKind::Contributed, EventKind::Proof] {
         cluster.wait_for(proving.id, moment.as_str(), |event| event.kind() == moment).await?;
-        let pause = chance.pause(Duration::from_millis(100));
+        let pause = chance.between(Duration::ZERO, Duration::from_millis(100));
         sleep(pause).await;
         eprintln!("kill -9 of nats-server, {pause:?} after {moment}");
         cluster.nats.kill();
-        sleep(chance.pause(Duration::from_millis(300))).await;
+        sleep(chance.between(Duration::ZERO, Duration::from_millis(300))).await;
         cluster.nats.restart()?;
     }
     cluster.finish(proving).await?;
@@ -574,10 +551,10 @@ async fn every_other_command_says_what_it_found() -> Result<()> {
     let verified = cluster.zisk(&["verify", proof_text, "--program", text(&other)])?;
     verified.expect_refusal(exit::INVALID_PROOF, &["not valid", "program"])?;
     let bytes = std::fs::read(&proof)?;
-    let mut chance = Chance::new();
+    let mut chance = Chance::of_this_run();
     for _ in 0..4 {
         let mut tampered = bytes.clone();
-        let at = chance.below(bytes.len() as u64) as usize;
+        let at = chance.below(bytes.len());
         tampered[at] ^= 1 << chance.below(8);
         eprintln!("tampered with byte {at} of {}", bytes.len());
         let tampered = cluster.file("tampered", &tampered)?;

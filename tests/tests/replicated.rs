@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::time::sleep;
 use zisk_common::bus::{Bus, BusConfig};
 use zisk_common::ids::{JobId, ProgramId};
-use zisk_common::messages::{JobParams, JobRequest, Version, decode, unix_ms};
+use zisk_common::messages::{JobParams, JobRequest, Version, decode};
 use zisk_common::subjects::{BucketKind, ConsumerKind, EventKind, RequestKind, StreamKind};
 use zisk_tests::chance::Chance;
 use zisk_tests::fleet::Settings;
@@ -18,15 +18,9 @@ use zisk_tests::{NatsServer, nats_server};
 /// A moment in a phase.
 const MOMENT: Duration = Duration::from_millis(400);
 
-fn chance() -> Chance {
-    let seed = std::env::var("ZISK_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(unix_ms);
-    eprintln!("ZISK_TEST_SEED={seed}");
-    Chance::new(seed)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_leads_is_killed_and_no_job_is_lost() -> Result<()> {
-    let mut chance = chance();
+    let mut chance = Chance::of_this_run();
     let settings = Settings { ack_wait: PATIENCE, lease: PATIENCE, servers: 3, ..Settings::default() };
     let mut story = Story::start_with(settings, 2).await?;
     story.fleet.start_coordinator()?;
@@ -80,7 +74,7 @@ fn request() -> JobRequest {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_was_acknowledged_outlives_its_server() -> Result<()> {
-    let mut chance = chance();
+    let mut chance = Chance::of_this_run();
     let directory = tempfile::tempdir()?;
     let store = directory.path().join("store");
     // Each write is synced before it is acknowledged, so that not even a loss of power, of which this story shows the server's end,

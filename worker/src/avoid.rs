@@ -16,9 +16,9 @@ pub async fn is_for_others(bus: &Bus, worker: WorkerId, prover: &str, assignment
     if !avoid.contains(&worker) {
         return false;
     }
-    let entries = async { bus.workers().await?.entries().await };
-    let others = match entries.await {
-        Ok(entries) => entries.iter().any(|(_, entry)| may_take(&entry.value, prover) && !avoid.contains(&entry.value.worker)),
+    let workers = async { bus.workers().await?.values().await };
+    let others = match workers.await {
+        Ok(workers) => workers.iter().any(|worker| may_take(worker, prover) && !avoid.contains(&worker.worker)),
         Err(error) => {
             debug!(%error, "workers not read");
             true

@@ -24,10 +24,10 @@ pub async fn follow(bus: Bus, prover: &'static str, units: watch::Sender<u32>, s
     let follow = async {
         loop {
             ticks.tick().await;
-            let entries = async { bus.workers().await?.entries().await };
-            match entries.await {
-                Ok(entries) => {
-                    let present = entries.into_iter().map(|(_, entry)| (entry.value.worker, entry.value));
+            let workers = async { bus.workers().await?.values().await };
+            match workers.await {
+                Ok(workers) => {
+                    let present = workers.into_iter().map(|worker| (worker.worker, worker));
                     units.send_replace(compare(&mut known, present.collect(), prover));
                 }
                 Err(error) => tracing::debug!(%error, "workers not read"),
