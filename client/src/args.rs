@@ -12,6 +12,10 @@ Exit codes: 0 done; 1 other; 2 usage; 3 program, input or file not usable; 4 the
 5 internal failure; 6 no usable NATS; 7 no coordinator; 8 timeout; 9 cancelled; 10 the proof is not valid; 11 the queue is full;
 12 the job to be cancelled had ended otherwise; 13 the job has no result yet; 14 a store is full; 130 interrupted (the job goes on)";
 
+const DOCTOR: &str = "\
+Changes nothing and creates no job. Each check is ok, warning (it works, and somebody should look) or failed.
+Exit codes: 0 nothing failed; 6 no usable NATS; 7 no coordinator; 1 something else failed";
+
 /// Proves RISC-V programs on a cluster, and verifies the proofs.
 #[derive(Debug, Parser)]
 #[command(name = "zisk", version, after_help = EXIT_CODES)]
@@ -91,6 +95,9 @@ pub enum Command {
     Programs,
     /// Show how much work waits, and how much is held
     Queues,
+    /// Look whether everything is there that a job needs, and say what to do where it is not
+    #[command(after_help = DOCTOR)]
+    Doctor,
     /// Submit many jobs and measure: latency, throughput, where the time goes
     Bench(Bench),
     /// Print the completion script of a shell

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod dead;
+pub mod doctor;
 mod error;
 pub mod local;
 mod programs;

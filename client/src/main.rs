@@ -21,6 +21,8 @@ pub enum End {
     Interrupted,
     /// The job to be cancelled had ended otherwise.
     EndedBefore,
+    /// Something is wrong, and has been printed: the exit code for it.
+    Wrong(u8),
 }
 
 fn main() -> ExitCode {
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         Ok(End::Done) => ExitCode::SUCCESS,
         Ok(End::Interrupted) => ExitCode::from(130),
         Ok(End::EndedBefore) => ExitCode::from(12),
+        Ok(End::Wrong(code)) => ExitCode::from(code),
         Err(error) => {
             if json {
                 println!("{}", serde_json::json!({ "error": error.to_string(), "exit": error.exit_code() }));

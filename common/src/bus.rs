@@ -269,6 +269,11 @@ impl Bus {
         self.inner.heard.denied_since(since, words)
     }
 
+    /// What the server denied us since then: this, or to hear any answer.
+    pub(crate) fn denied(&self, since: Instant, what: &str) -> Option<String> {
+        self.denied_since(since, what).or_else(|| self.denied_since(since, "_INBOX"))
+    }
+
     /// Whether the connection is up now.
     pub fn is_connected(&self) -> bool {
         self.inner.client.connection_state() == async_nats::connection::State::Connected
@@ -296,9 +301,13 @@ impl Bus {
 
     async fn check_jetstream(&self, deadline: Instant) -> Result<(), ConnectError> {
         loop {
+            let asked = Instant::now();
             let Err(error) = self.inner.call.query_account().await else {
                 return Ok(());
             };
+            if let Some(reason) = self.denied_since(asked, "") {
+                return Err(ConnectError::Denied { url: self.inner.config.url.clone(), who: who(&self.inner.config), reason });
+            }
             // A server that just started answers before JetStream does; one without it says so for good.
             let disabled = jetstream_error(&error).is_some_and(|code| {
                 code == ErrorCode::JETSTREAM_NOT_ENABLED || code == ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT

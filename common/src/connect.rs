@@ -89,6 +89,19 @@ pub enum ConnectError {
         /// Its version.
         version: String,
     },
+    /// The server lets us in, and not to JetStream.
+    #[error(
+        "the NATS server at {url} lets {who} in but not to JetStream ({reason}): allow that user to publish on $JS.API.> and to \
+         subscribe to _INBOX.>, or come as another"
+    )]
+    Denied {
+        /// Where.
+        url: String,
+        /// As whom we came.
+        who: String,
+        /// What the server said.
+        reason: String,
+    },
     /// The server has no JetStream.
     #[error(
         "the NATS server at {url} has no JetStream for us ({reason}): start it with `-js`, or enable JetStream for this \

@@ -23,4 +23,5 @@ mod read;
 pub mod settings;
 pub mod streams;
 pub mod subjects;
+pub mod survey;
 pub mod telemetry;

@@ -17,7 +17,7 @@ use crate::streams::retried;
 use crate::subjects::{BucketKind, ConsumerKind, StreamKind};
 
 /// Settings of a stream that are ours.
-const STREAM_KEYS: &[&str] = &[
+pub(crate) const STREAM_KEYS: &[&str] = &[
     "subjects",
     "retention",
     "storage",
@@ -44,7 +44,7 @@ const STREAM_KEYS: &[&str] = &[
     "consumer_limits",
 ];
 /// Settings of a consumer that are ours.
-const CONSUMER_KEYS: &[&str] = &[
+pub(crate) const CONSUMER_KEYS: &[&str] = &[
     "filter_subject",
     "filter_subjects",
     "deliver_subject",
@@ -293,7 +293,7 @@ impl Bus {
         let asked = Instant::now();
         let context = if what.contains(".INFO.") { self.jetstream() } else { self.making() };
         let answer = context.request(what.to_owned(), payload).await;
-        let answer: Response<Value> = answer.map_err(|error| match self.denied_since(asked, "") {
+        let answer: Response<Value> = answer.map_err(|error| match self.denied(asked, what) {
             Some(denied) => BusError::permanent(what, denied),
             None => BusError::transient(what, chain(&error)),
         })?;
@@ -306,7 +306,7 @@ impl Bus {
     }
 
     /// The stream under a key-value bucket, as async-nats makes it.
-    fn bucket_stream(&self, kind: BucketKind) -> stream::Config {
+    pub(crate) fn bucket_stream(&self, kind: BucketKind) -> stream::Config {
         let config = self.bucket_config(kind);
         stream::Config {
             name: self.prefix().bucket_stream(kind),
@@ -324,7 +324,7 @@ impl Bus {
     }
 
     /// The stream under the bucket of objects, as async-nats makes it.
-    fn objects_stream(&self) -> stream::Config {
+    pub(crate) fn objects_stream(&self) -> stream::Config {
         let name = self.prefix().objects_bucket();
         stream::Config {
             name: self.prefix().objects_stream(),
@@ -354,13 +354,13 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    fn is(&self, code: ErrorCode) -> bool {
+    pub(crate) fn is(&self, code: ErrorCode) -> bool {
         self.code == code
     }
 }
 
 /// The settings that are ours, as the server writes them, without those that say nothing.
-fn wanted(config: &impl serde::Serialize, keys: &[&str]) -> Map<String, Value> {
+pub(crate) fn wanted(config: &impl serde::Serialize, keys: &[&str]) -> Map<String, Value> {
     let Ok(Value::Object(all)) = serde_json::to_value(config) else { return Map::new() };
     all.into_iter().filter(|(key, value)| keys.contains(&key.as_str()) && !is_unset(value)).collect()
 }
@@ -381,7 +381,7 @@ fn is_unset(value: &Value) -> bool {
 }
 
 /// What differs, in words.
-fn differences(wanted: &Map<String, Value>, actual: &Map<String, Value>, keys: &[&str]) -> Vec<String> {
+pub(crate) fn differences(wanted: &Map<String, Value>, actual: &Map<String, Value>, keys: &[&str]) -> Vec<String> {
     let mut changes = Vec::new();
     for key in keys {
         let (wanted, actual) = (wanted.get(*key), actual.get(*key).filter(|value| !is_unset(value)));

@@ -9,7 +9,7 @@ use zisk_common::messages::Timings;
 use zisk_recursion::builtin::built_in;
 
 use super::Loaded;
-use super::local::{check, proven};
+use super::local::{check, checking_key, proven};
 use super::remote::{options, public_values};
 use crate::End;
 use crate::args::{Args, Bench, Kind};
@@ -18,9 +18,7 @@ use crate::show::bench::{Report, Sample};
 /// Runs the jobs and prints what was measured. A job that fails is counted and does not end the measurement.
 pub async fn run(args: &Args, bench: &Bench) -> Result<End, ClientError> {
     let loaded = Arc::new(Loaded::read(&bench.run)?);
-    let verifying_key =
-        built_in().setup(&loaded.elf).map_err(|error| ClientError::Proof { reason: error.to_string() })?.verifying_key;
-    let verifying_key = Arc::new(verifying_key);
+    let verifying_key = Arc::new(checking_key(&loaded.elf)?);
     let baseline = if bench.baseline { Some(baseline(bench, &loaded)?) } else { None };
     let options =
         JobOptions { log_segment_steps: bench.segment_log_steps, proof: bench.proof.map(Kind::there), ..options(&bench.run) };

@@ -121,6 +121,19 @@ fn verifying_key(program: &Path, elf: &[u8]) -> Result<Vec<u8>, ClientError> {
     Ok(built_in().setup(elf).map_err(unusable)?.verifying_key)
 }
 
+/// The key that a cluster's proof is checked with here. That it cannot be derived says nothing about the proof.
+pub fn checking_key(elf: &[u8]) -> Result<Vec<u8>, ClientError> {
+    let unchecked = |error: BackendError| match of_backend(&error) {
+        ClientError::Local { reason, kind, .. } => ClientError::Local {
+            reason: format!("the program's verifying key cannot be derived here, so its proof is not checked: {reason}"),
+            advice: "Nothing is known against the proof: the cluster keeps it, check it with the release that the cluster runs (`zisk result`).",
+            kind,
+        },
+        other => other,
+    };
+    Ok(built_in().setup(elf).map_err(unchecked)?.verifying_key)
+}
+
 /// `zisk verify`
 pub fn verify(args: &Verify, json: bool) -> Result<End, ClientError> {
     let proof = read(&args.proof)?;
@@ -165,6 +178,20 @@ fn of_backend(error: &BackendError) -> ClientError {
     ClientError::Local { reason: error.to_string(), advice, kind }
 }
 
-fn internal(reason: &str) -> ClientError {
+pub fn internal(reason: &str) -> ClientError {
     of_backend(&BackendError::Internal(reason.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_cannot_be_derived_is_not_held_against_the_proof() {
+        let error = checking_key(b"no ELF").unwrap_err();
+        assert!(matches!(error, ClientError::Local { kind: FailureKind::Input, .. }), "{error:?}");
+        assert_eq!(error.exit_code(), 3);
+        let text = error.to_string();
+        assert!(text.contains("not checked") && !text.contains("not valid"), "{text}");
+    }
 }

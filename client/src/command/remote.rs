@@ -5,14 +5,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use zisk_client::progress::ProgressLine;
-use zisk_client::{Cancellation, ClientError, Completed, JobOptions, RemoteClient, output_words};
+use zisk_client::{Cancellation, ClientError, Completed, JobOptions, RemoteClient, doctor, output_words};
 use zisk_common::ids::{Digest, JobId};
 use zisk_common::messages::{ExecutionSummary, JobRecord, QueueOrder};
 use zisk_common::subjects::RequestKind;
 use zisk_protocol::PublicValues;
 use zisk_recursion::builtin::built_in;
 
-use super::local::{check, exited};
+use super::local::{check, checking_key, exited, internal};
 use super::{Loaded, check_writable, read_program, write};
 use crate::End;
 use crate::args::{Args, Command, Dead, Execute, Kind, Prove, Run};
@@ -57,6 +57,14 @@ pub async fn run(args: &Args) -> Result<End, ClientError> {
             let (waiting, dead) = (client.queue().await?.waiting.len(), client.dead_letters().await?.len());
             show::queues::queues(&client.queues().await?, waiting, dead, &client.condition().await?, args.json);
             Ok(End::Done)
+        }
+        Command::Doctor => {
+            let report = doctor::examine(&args.bus).await?;
+            show::doctor::report(&report, args.json);
+            Ok(match report.exit_code() {
+                0 => End::Done,
+                code => End::Wrong(code),
+            })
         }
         Command::Bench(bench) => super::bench::run(args, bench).await,
         Command::Jobs => {
@@ -115,18 +123,15 @@ async fn prove(args: &Args, prove: &Prove) -> Result<End, ClientError> {
     let client = RemoteClient::connect(&args.bus).await?;
     // Beside the job, for the proof is verified here when it comes.
     let elf = loaded.elf.clone();
-    let setup = std::thread::spawn(move || built_in().setup(&elf));
+    let key = std::thread::spawn(move || checking_key(&elf));
     let Some((job, done)) = submit(args, &client, RequestKind::Prove, &loaded, &options).await? else {
         return Ok(End::Interrupted);
     };
     let seconds = began.elapsed().as_secs_f64();
     let public = public_values(&done.summary);
-    let setup = setup
-        .join()
-        .map_err(|_| ClientError::Proof { reason: "it could not be checked: setup panicked here".to_owned() })?
-        .map_err(|error| ClientError::Proof { reason: format!("it could not be checked: {error}") })?;
+    let key = key.join().unwrap_or_else(|_| Err(internal("setup panicked")))?;
     // What is not valid is not saved.
-    check(built_in().as_ref(), &setup.verifying_key, &done.proof, &public)?;
+    check(built_in().as_ref(), &key, &done.proof, &public)?;
     write(&prove.out, &done.proof)?;
     ran(job, done.clone(), public, seconds, Some((prove.out.clone(), done.proof.len()))).print(args.json);
     Ok(End::Done)

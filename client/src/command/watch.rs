@@ -7,7 +7,7 @@ use zisk_common::ids::JobId;
 use zisk_common::messages::EventBody;
 use zisk_recursion::builtin::built_in;
 
-use super::local::check;
+use super::local::{check, checking_key};
 use super::remote::{public_values, ran};
 use super::{check_writable, write};
 use crate::End;
@@ -48,9 +48,7 @@ pub async fn result(args: &Args, job: JobId, out: Option<&Path>) -> Result<End, 
         }
     } else {
         let elf = client.program(record.request.program).await?;
-        let setup =
-            built_in().setup(&elf).map_err(|error| ClientError::Proof { reason: format!("it could not be checked: {error}") })?;
-        check(built_in().as_ref(), &setup.verifying_key, &done.proof, &public)?;
+        check(built_in().as_ref(), &checking_key(&elf)?, &done.proof, &public)?;
         if let Some(out) = out {
             write(out, &done.proof)?;
             saved = Some((out.to_owned(), done.proof.len()));

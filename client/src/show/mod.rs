@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod dead;
+pub mod doctor;
 pub mod events;
 pub mod queues;
 

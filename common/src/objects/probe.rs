@@ -46,12 +46,20 @@ impl Objects {
     /// # Errors
     /// [`ProbeError`] with what does not work.
     pub async fn probe(&self, worker: WorkerId) -> Result<(), ProbeError> {
-        let path = Path::from(format!("probe/{worker}"));
+        // Works and has no room: that is no worker's own trouble.
+        self.has_room(worker).await.map(|_| ())
+    }
+
+    /// The same, and whether there is room for it: what is full is not tried any further.
+    ///
+    /// # Errors
+    /// As [`Objects::probe`].
+    pub async fn has_room(&self, who: WorkerId) -> Result<bool, ProbeError> {
+        let path = Path::from(format!("probe/{who}"));
         let bytes = Uuid::new_v4().to_string().into_bytes();
         in_time(async {
             match self.store.put(&path, bytes.clone().into()).await {
-                // It works, and has no room. That is no worker's own trouble.
-                Err(error) if is_full(&error) => return Ok(()),
+                Err(error) if is_full(&error) => return Ok(false),
                 put => put.map_err(failed("writing", &path))?,
             };
             let read = async { self.store.get(&path).await?.bytes().await };
@@ -59,7 +67,8 @@ impl Objects {
             if read != bytes {
                 return Err(ProbeError::Altered { path: path.to_string() });
             }
-            self.store.delete(&path).await.map_err(failed("deleting", &path))
+            self.store.delete(&path).await.map_err(failed("deleting", &path))?;
+            Ok(true)
         })
         .await
     }
