@@ -98,8 +98,10 @@ token_enum! {
         Plan => "plan",
         /// Contribute and prove one segment.
         Segment => "segment",
-        /// Stand for election as the job's aggregator.
+        /// Fold two neighbouring nodes.
         Fold => "fold",
+        /// Stand for election as the job's aggregator.
+        Aggregate => "aggregate",
     }
 }
 
@@ -120,7 +122,7 @@ token_enum! {
         GivenBack => "given-back",
         /// The aggregator rejects a committed segment proof.
         Rejected => "rejected",
-        /// The aggregator folded some more; progress only.
+        /// Two neighbouring nodes were folded.
         Folded => "folded",
         /// The final proof.
         Final => "final",
@@ -152,7 +154,7 @@ token_enum! {
         Proof => "proof",
         /// A committed segment proof was rejected: the segment is proven again.
         Rejected => "rejected",
-        /// The aggregator folded some more.
+        /// Two neighbouring nodes were folded; carries the node object.
         Folded => "folded",
         /// Terminal: the job's result is there.
         Completed => "completed",
@@ -278,6 +280,7 @@ impl ConsumerKind {
         Self::Assign(AssignmentKind::Plan),
         Self::Assign(AssignmentKind::Segment),
         Self::Assign(AssignmentKind::Fold),
+        Self::Assign(AssignmentKind::Aggregate),
         Self::Reports,
     ];
 

@@ -107,6 +107,8 @@ pub trait Backend: Send + Sync {
         kind: ProofKind,
         node: &[u8],
     ) -> Result<(), BackendError>;
+    /// Checks that a node is the fold of two that were checked before.
+    fn check_fold(&self, verifying_key: &[u8], left: &[u8], right: &[u8], node: &[u8]) -> Result<(), BackendError>;
     /// Shows that this machine can prove: a whole job in miniature, well below a second.
     fn self_test(&self) -> Result<(), BackendError>;
     /// The kind of which a node or a final proof says it is.

@@ -110,7 +110,7 @@ async fn what_is_altered_by_hand_is_brought_back_and_said() -> Result<()> {
     for name in &buckets {
         until(name, async || Ok(altered(&story, "bucket", name, "altered")? >= Some(1.0))).await?;
     }
-    for kind in [AssignmentKind::Plan, AssignmentKind::Segment, AssignmentKind::Fold] {
+    for kind in [AssignmentKind::Plan, AssignmentKind::Segment, AssignmentKind::Aggregate] {
         let name = format!("{}/{kind}", prefix.stream(StreamKind::Assign));
         until(&name, async || Ok(altered(&story, "consumer", &name, "altered")? >= Some(1.0))).await?;
     }

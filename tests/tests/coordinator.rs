@@ -79,7 +79,7 @@ impl Worker {
 
     /// Works in the background until the test ends.
     fn start(&self) {
-        for kind in [AssignmentKind::Plan, AssignmentKind::Segment, AssignmentKind::Fold] {
+        for kind in [AssignmentKind::Plan, AssignmentKind::Segment, AssignmentKind::Aggregate] {
             let worker = self.clone();
             tokio::spawn(async move {
                 let mut puller = worker.bus.puller(ConsumerKind::Assign(kind));
@@ -109,7 +109,8 @@ impl Worker {
                     tokio::spawn(self.clone().aggregate(lease));
                 }
             }
-            Assignment::Fold(fold) => {
+            Assignment::Fold(_) => bail!("this aggregator publishes no folds"),
+            Assignment::Aggregate(fold) => {
                 if let Some(lease) = self.bus.stand(&self.keep_alive, fold.job, self.id).await? {
                     tokio::spawn(self.clone().aggregate(lease));
                 }
@@ -389,7 +390,7 @@ async fn one_coordinator_leads_and_another_takes_over() -> Result<()> {
             until_the_end(&bus, request.job, Duration::from_secs(60)).await?;
             let record = expect_clean(&bus, request.job).await?;
             assert_eq!(record.state, JobState::Completed);
-            expected += 1 + 16 + u64::from(record.fold_assignments);
+            expected += 1 + 16 + u64::from(record.aggregate_assignments);
         }
         // Whoever led: nothing was dispatched twice.
         assert_eq!(assignments(&bus).await?, expected);
@@ -444,12 +445,12 @@ async fn an_aggregator_that_vanishes_is_replaced() -> Result<()> {
             }
         });
     }
-    let mut puller = bus.puller(ConsumerKind::Assign(AssignmentKind::Fold));
+    let mut puller = bus.puller(ConsumerKind::Assign(AssignmentKind::Aggregate));
     let fold = puller.fetch(1, SOON).await;
-    good.work(AssignmentKind::Fold, fold.first().context("no fold assignment")?).await?;
+    good.work(AssignmentKind::Aggregate, fold.first().context("no fold assignment")?).await?;
     until_the_end(&bus, request.job, SOON).await?;
     let record = expect_clean(&bus, request.job).await?;
-    assert_eq!((record.state, record.fold_assignments), (JobState::Completed, 1));
+    assert_eq!((record.state, record.aggregate_assignments), (JobState::Completed, 1));
     assert!(coordinator.is_running());
     Ok(())
 }

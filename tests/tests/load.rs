@@ -37,7 +37,7 @@ async fn nobody_is_taken_for_dead_while_every_core_is_busy() -> Result<()> {
     ensure!(!story.coordinator_said(&["worker gone"]), "a worker was taken for dead");
     ensure!(!story.coordinator_said(&["leads no more"]), "the coordinator was taken for dead");
     for record in &records {
-        ensure!(record.fold_assignments == 0, "job {}: its aggregator was taken for dead", record.job);
+        ensure!(record.aggregate_assignments == 0, "job {}: its aggregator was taken for dead", record.job);
     }
     Ok(())
 }

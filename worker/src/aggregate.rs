@@ -1,29 +1,35 @@
-//! The aggregator of one job: folds segment proofs as they land, renews its lease, makes the final proof.
+//! The aggregator of one job: folds segment proofs as they land, here and by whoever is free, renews its lease, makes the final
+//! proof.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
 use metrics::counter;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use zisk_common::election::Lease;
-use zisk_common::ids::{Digest, JobId, ProgramId};
-use zisk_common::messages::{Event, EventBody, Final, Folded, JobRecord, ObjectScope, ProgramKeys, Rejected, Report, Version};
+use zisk_common::ids::{Digest, JobId, ProgramId, WorkerId};
+use zisk_common::messages::{
+    Assignment, Event, EventBody, Final, FoldAssignment, Folded, JobRecord, ObjectRef, ObjectScope, ProgramKeys, RefusedFold,
+    Rejected, Report, Version,
+};
 use zisk_common::subjects::Phase;
 use zisk_protocol::{GlobalChallenge, PublicValues};
-use zisk_prover::backend::ProofKind;
+use zisk_prover::backend::{BackendError, ProofKind};
 
 use crate::compute;
 use crate::context::Context;
+use crate::folds::{self, Claim, Folds, Task};
 use crate::leaf::{self, Checked, Leaf};
-use crate::metric_definitions::FOLDS;
+use crate::metric_definitions::{FOLDS, FOLDS_SPREAD};
 use crate::problem::Problem;
 use crate::programs::{Program, milliseconds_since};
 use crate::segment::proof_kind;
-use crate::tree::{FoldTree, Pair, Place};
+use crate::tree::Pair;
 
 /// Nodes downloaded and checked at the same time: enough to hide the store's latency, few enough to bound memory.
 const DOWNLOADS: usize = 4;
@@ -31,8 +37,22 @@ const DOWNLOADS: usize = 4;
 /// When a final proof's report is posted again whose job has not ended.
 const POST_AGAIN: Duration = Duration::from_secs(30);
 
-/// Where a fold belongs, and what came of it.
-type Folding = (Place, Result<Vec<u8>, Problem>);
+/// How often to look for folds that others do not bring.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A node of the tree.
+#[derive(Clone, Debug)]
+struct Node {
+    bytes: Bytes,
+    /// Where others find it; none of a bundle's fold.
+    object: Option<ObjectRef>,
+}
+
+/// A fold done here: of what, what came of it, how long it took, in whose place.
+type Folding = (Pair<Node>, Result<(Node, u64), Problem>, Option<RefusedFold>);
+
+/// A claim, and what its check showed.
+type Checking = (u32, Claim, Result<folds::Checked<Node>, Problem>);
 
 /// A job this worker may aggregate.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +120,7 @@ struct Aggregator<'a> {
     job: JobId,
     epoch: u64,
     began: Instant,
+    of: Candidacy,
     program: Arc<Program>,
     public: PublicValues,
     /// With its round.
@@ -107,8 +128,7 @@ struct Aggregator<'a> {
     /// Of proof.
     kind: ProofKind,
     segments: u32,
-    folded: u32,
-    tree: FoldTree<Vec<u8>>,
+    folds: Folds<Node>,
     /// The final proof's report, once it is posted.
     posted: Option<Report>,
 }
@@ -123,8 +143,13 @@ impl<'a> Aggregator<'a> {
         }
         let (segments, public, challenge) = shape(&record)?;
         let program = context.programs.get(context, candidacy.program, &candidacy.keys).await?;
-        let (tree, kind) = (FoldTree::new(segments), proof_kind(&record.request.params));
-        Ok(Self { context, cancel, job, epoch, began, program, public, challenge, kind, segments, folded: 0, tree, posted: None })
+        let kind = proof_kind(&record.request.params);
+        // A lost worker's fold has come to another by then, and that one has had its time.
+        let patience = context.bus.ack_wait() * 2;
+        // A bundle's fold is less work than its nodes are bytes.
+        let folds = Folds::new(segments, kind == ProofKind::Recursive, patience);
+        let of = candidacy;
+        Ok(Self { context, cancel, job, epoch, began, of, program, public, challenge, kind, segments, folds, posted: None })
     }
 
     /// Follows the job's events from the first, folds nodes as they land, makes the final proof, and waits until the
@@ -137,6 +162,8 @@ impl<'a> Aggregator<'a> {
         let mut heard: HashMap<u32, u32> = HashMap::new();
         let mut downloads = FuturesUnordered::new();
         let mut fold: Option<BoxFuture<'_, Folding>> = None;
+        let mut checks: FuturesUnordered<BoxFuture<'_, Checking>> = FuturesUnordered::new();
+        let mut look = tokio::time::interval(LOOK);
         loop {
             while downloads.len() < DOWNLOADS
                 && let Some((_, leaf)) = known.pop_first()
@@ -151,17 +178,29 @@ impl<'a> Aggregator<'a> {
                     self.cancel,
                 ));
             }
-            if fold.is_none() {
-                fold = self.tree.take_pair().map(|pair| self.fold(pair).boxed());
+            while let Some(task) = self.folds.next(Instant::now()) {
+                match task {
+                    Task::Fold(pair, refused) => fold = Some(self.fold(pair, refused).boxed()),
+                    Task::Publish(pair) => self.publish(&pair),
+                    Task::Check(pair, claim) => checks.push(self.check(pair, claim).boxed()),
+                }
             }
             tokio::select! {
                 event = events.next() => match event {
                     Ok(Event { body: EventBody::Proof { n, node, worker, commit }, .. }) => {
                         let commit = commit.max(1);
                         let newest = heard.entry(n).or_default();
-                        if commit > *newest && self.tree.misses(n) {
+                        if commit > *newest && self.folds.misses(n) {
                             *newest = commit;
                             known.insert(n, Leaf { n, commit, prover: worker, node });
+                        }
+                    }
+                    Ok(Event { body: EventBody::Folded { n, worker, round, node: Some(node), .. }, .. }) => {
+                        let claim = Claim { worker, node };
+                        if round == self.challenge.0
+                            && let Some(Task::Check(pair, claim)) = self.folds.claimed(n, claim)
+                        {
+                            checks.push(self.check(pair, claim).boxed());
                         }
                     }
                     Ok(Event { body: EventBody::Challenged { round }, .. }) if round > self.challenge.0 => {
@@ -172,6 +211,7 @@ impl<'a> Aggregator<'a> {
                     Ok(_) => {}
                     Err(error) => warn!(job = %self.job, %error, "event skipped"),
                 },
+                _ = look.tick() => {}
                 // The job has not ended: the report may have been lost with the stream it was in.
                 () = tokio::time::sleep(POST_AGAIN), if self.posted.is_some() => {
                     if let Some(report) = self.posted.clone() {
@@ -180,20 +220,23 @@ impl<'a> Aggregator<'a> {
                 }
                 Some(downloaded) = downloads.next() => {
                     match downloaded? {
-                        Checked::Good(n, node) => {
-                            self.tree.insert(n, node);
+                        Checked::Good(leaf, node) => {
+                            self.folds.insert(leaf.n, Node { bytes: node.into(), object: Some(leaf.node) });
                             self.finish_if_whole().await?;
                         }
                         Checked::Superseded => {}
                         Checked::Bad(leaf, reason, proves) => self.reject(leaf, reason, proves).await?,
                     }
                 }
-                Some((place, node)) = OptionFuture::from(fold.as_mut()), if fold.is_some() => {
+                Some((n, claim, checked)) = checks.next() => {
+                    self.checked(n, &claim, checked?);
+                    self.finish_if_whole().await?;
+                }
+                Some((pair, folded, refused)) = OptionFuture::from(fold.as_mut()), if fold.is_some() => {
                     fold = None;
-                    self.tree.folded(place, node?);
-                    self.folded += 1;
-                    counter!(FOLDS).increment(1);
-                    self.report_progress();
+                    let (node, milliseconds) = folded?;
+                    self.report(pair.n, node.object, milliseconds, refused);
+                    self.folds.folded(&pair, node);
                     self.finish_if_whole().await?;
                 }
             }
@@ -201,15 +244,105 @@ impl<'a> Aggregator<'a> {
     }
 
     /// Folds two neighbours on a thread of its own.
-    fn fold(&self, pair: Pair<Vec<u8>>) -> impl Future<Output = Folding> + Send + use<> {
-        let (context, program) = (self.context.clone(), self.program.clone());
+    fn fold(&self, pair: Pair<Node>, refused: Option<RefusedFold>) -> impl Future<Output = Folding> + Send + use<> {
+        let (context, program, job, kind) = (self.context.clone(), self.program.clone(), self.job, self.kind);
         async move {
-            let Pair { left, right, parent } = pair;
-            let _turn = context.folding.acquire().await;
-            let backend = context.backend.clone();
-            let fold = move || backend.fold(&program.verifying_key, &left, &right);
-            (parent, compute::run("fold", fold).await.map_err(Problem::from))
+            let began = Instant::now();
+            let (left, right) = (pair.left.bytes.clone(), pair.right.bytes.clone());
+            let folded = async {
+                let turn = context.folding.acquire().await;
+                let backend = context.backend.clone();
+                let fold = move || backend.fold(&program.verifying_key, &left, &right);
+                let bytes = Bytes::from(compute::run("fold", fold).await?);
+                drop(turn);
+                counter!(FOLDS).increment(1);
+                let object = match kind {
+                    ProofKind::Recursive => Some(context.put(ObjectScope::Node(job), bytes.clone()).await?),
+                    ProofKind::Bundle => None,
+                };
+                Ok((Node { bytes, object }, milliseconds_since(began)))
+            };
+            let folded = folded.await;
+            (pair, folded, refused)
         }
+    }
+
+    /// Leaves a fold to whoever is free. Should it not get there, it is done here when its time is over.
+    fn publish(&self, pair: &Pair<Node>) {
+        let (Some(left), Some(right)) = (pair.left.object, pair.right.object) else { return };
+        let (job, n) = (self.job, pair.n);
+        let fold = FoldAssignment {
+            v: Version::default(),
+            job,
+            n,
+            epoch: self.epoch,
+            round: self.challenge.0,
+            program: self.of.program,
+            keys: self.of.keys,
+            left,
+            right,
+            avoid: self.folds.liars().to_vec(),
+        };
+        counter!(FOLDS_SPREAD, "event" => "published").increment(1);
+        let context = self.context.clone();
+        tokio::spawn(async move {
+            if let Err(error) = context.bus.publish_assignment(&Assignment::Fold(fold), context.backend.version()).await {
+                debug!(%job, fold = n, %error, "fold not published");
+            }
+        });
+    }
+
+    /// Gets what is said to be the fold of two neighbours, and checks that it is.
+    fn check(&self, pair: Pair<Node>, claim: Claim) -> impl Future<Output = Checking> + Send + use<> {
+        let (context, program, job) = (self.context.clone(), self.program.clone(), self.job);
+        async move {
+            let n = pair.n;
+            let node = match context.get(&claim.node).await {
+                Ok(node) => node,
+                Err(error) => {
+                    warn!(%job, fold = n, worker = %claim.worker, %error, "fold not there");
+                    return (n, claim, Ok(folds::Checked::Missing));
+                }
+            };
+            let (backend, bytes) = (context.backend.clone(), node.clone());
+            let turn = context.checking.acquire().await;
+            let check = move || backend.check_fold(&program.verifying_key, &pair.left.bytes, &pair.right.bytes, &bytes);
+            let checked = match compute::run("check", check).await {
+                Ok(()) => Ok(folds::Checked::Good(Node { bytes: node, object: Some(claim.node) })),
+                Err(error @ (BackendError::Rejected(_) | BackendError::Malformed { .. })) => {
+                    Ok(folds::Checked::Bad(error.to_string()))
+                }
+                Err(error) => Err(error.into()),
+            };
+            drop(turn);
+            (n, claim, checked)
+        }
+    }
+
+    fn checked(&mut self, n: u32, claim: &Claim, checked: folds::Checked<Node>) {
+        let worker = claim.worker;
+        match &checked {
+            folds::Checked::Good(_) => debug!(job = %self.job, fold = n, %worker, "fold taken"),
+            folds::Checked::Missing => counter!(FOLDS_SPREAD, "event" => "missing").increment(1),
+            folds::Checked::Bad(reason) => {
+                warn!(job = %self.job, fold = n, %worker, reason, "fold refused");
+                counter!(FOLDS_SPREAD, "event" => "refused").increment(1);
+            }
+        }
+        self.folds.checked(n, worker, checked);
+    }
+
+    /// Reports a fold done here, for watchers and for an aggregator that takes over. Nothing waits for it.
+    fn report(&self, n: u32, node: Option<ObjectRef>, milliseconds: u64, refused: Option<RefusedFold>) {
+        let worker: WorkerId = self.context.worker;
+        let (job, epoch, round) = (self.job, self.epoch, self.challenge.0);
+        let report = Folded { v: Version::default(), job, n, worker, epoch, round, node, milliseconds, refused };
+        let bus = self.context.bus.clone();
+        tokio::spawn(async move {
+            if let Err(error) = bus.publish_report(&Report::Folded(report)).await {
+                debug!(%job, fold = n, %error, "fold not reported");
+            }
+        });
     }
 
     /// Says that a committed proof does not stand; another comes with an event of its own.
@@ -221,21 +354,9 @@ impl<'a> Aggregator<'a> {
         self.context.report(Report::Rejected(report), self.cancel).await
     }
 
-    /// Tells watchers; nothing waits for it and losing one costs nothing.
-    fn report_progress(&self) {
-        let report =
-            Folded { v: Version::default(), job: self.job, worker: self.context.worker, epoch: self.epoch, folded: self.folded };
-        let bus = self.context.bus.clone();
-        tokio::spawn(async move {
-            if let Err(error) = bus.publish_report(&Report::Folded(report)).await {
-                debug!(%error, "progress not reported");
-            }
-        });
-    }
-
     /// Makes the final proof and reports it, once one node covers all segments.
     async fn finish_if_whole(&mut self) -> Result<(), Problem> {
-        let Some(root) = self.tree.take_root() else { return Ok(()) };
+        let Some(Node { bytes: root, .. }) = self.folds.take_root() else { return Ok(()) };
         let (backend, program, public) = (self.context.backend.clone(), self.program.clone(), self.public.clone());
         let turn = self.context.folding.acquire().await;
         let proof = compute::run("finish", move || backend.finish(&program.verifying_key, &root, &public)).await?;

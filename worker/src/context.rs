@@ -72,6 +72,8 @@ pub struct Inner {
     pub programs: Programs,
     /// One fold at a time: it uses all cores as a proof does.
     pub folding: Semaphore,
+    /// One check of a node at a time, beside a fold: milliseconds of one core, for which no fold is to wait.
+    pub checking: Semaphore,
     /// Whether this worker can work.
     pub health: Health,
     /// One run at a time that only cuts a lost segment again.
@@ -109,6 +111,7 @@ impl Context {
             programs: Programs::new(backend.clone(), programs_cached),
             backend,
             folding: Semaphore::new(1),
+            checking: Semaphore::new(1),
             health,
             remaking: Semaphore::new(1),
             objects,

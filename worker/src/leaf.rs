@@ -35,7 +35,7 @@ pub struct Leaf {
 /// What became of it.
 pub enum Checked {
     /// It proves the committed contribution under the challenge.
-    Good(u32, Vec<u8>),
+    Good(Leaf, Vec<u8>),
     /// It does not stand any more: another will come.
     Superseded,
     /// It proves nothing of the kind; perhaps a rival of that contribution, by its digest.
@@ -61,12 +61,12 @@ pub async fn check(
     };
     let node = remake::node(context, job, leaf.n, leaf.node, cancel).await?.to_vec();
     let backend = context.backend.clone();
-    let turn = context.folding.acquire().await;
+    let turn = context.checking.acquire().await;
     let checked = compute::run("check", move || {
         let check =
             |contribution: &[u8]| backend.check_segment_proof(&program.verifying_key, contribution, &challenge, kind, &node);
         match check(&contribution) {
-            Ok(()) => Ok(Checked::Good(leaf.n, node)),
+            Ok(()) => Ok(Checked::Good(leaf, node)),
             Err(error @ (BackendError::Rejected(_) | BackendError::Malformed { .. })) => {
                 let proven = rivals.iter().find(|rival| check(rival).is_ok());
                 Ok(Checked::Bad(leaf, error.to_string(), proven.map(|rival| Digest::of(rival))))

@@ -6,6 +6,8 @@ mod avoid;
 pub mod compute;
 pub mod config;
 pub mod context;
+pub mod fold;
+pub mod folds;
 pub mod health;
 pub mod leaf;
 pub mod lost;

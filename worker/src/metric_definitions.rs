@@ -7,8 +7,11 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 pub const SEGMENTS: &str = "zisk_worker_segments_total";
 /// Steps covered by the segments proven here; a job's last segment counts as if it were full.
 pub const STEPS_PROVEN: &str = "zisk_worker_steps_proven_total";
-/// Folds of neighbouring nodes.
+/// Folds of neighbouring nodes, as aggregator or for one.
 pub const FOLDS: &str = "zisk_worker_folds_total";
+/// Folds that this aggregator left to other workers. Label `event`: `published`, `refused` (what came back was none), `missing` (the
+/// node cannot be had).
+pub const FOLDS_SPREAD: &str = "zisk_worker_folds_spread_total";
 /// Failures reported. Labels `phase` and `kind`.
 pub const FAILURES: &str = "zisk_worker_failures_total";
 /// Stored objects that were missing or damaged and were made again. Label `what`: `keys`, `segment`, `proof`.
@@ -26,7 +29,8 @@ pub const ASSIGNMENTS: &str = "zisk_worker_assignments";
 pub fn describe() {
     describe_counter!(SEGMENTS, Unit::Count, "Segments contributed, proven, recomputed and given back, by event");
     describe_counter!(STEPS_PROVEN, Unit::Count, "Steps covered by the segments proven");
-    describe_counter!(FOLDS, Unit::Count, "Folds of neighbouring nodes");
+    describe_counter!(FOLDS, Unit::Count, "Folds of neighbouring nodes, as aggregator or for one");
+    describe_counter!(FOLDS_SPREAD, Unit::Count, "Folds that this aggregator left to other workers, by event");
     describe_counter!(FAILURES, Unit::Count, "Failures reported, by phase and kind");
     describe_counter!(OBJECTS_REMADE, Unit::Count, "Stored objects that were missing or damaged and were made again");
     describe_counter!(OTHER_VERSION, Unit::Count, "Assignments for a prover of another version, by class");

@@ -11,7 +11,9 @@ use tracing::{debug, error, warn};
 use zisk_common::bus::Bus;
 use zisk_common::ids::{JobId, WorkerId};
 use zisk_common::keep_alive::{Hold, KeepAlive};
-use zisk_common::messages::{Assignment, CodecError, FoldAssignment, PlanAssignment, SegmentAssignment, names_a_version};
+use zisk_common::messages::{
+    AggregateAssignment, Assignment, CodecError, FoldAssignment, PlanAssignment, SegmentAssignment, names_a_version,
+};
 use zisk_common::pull;
 use zisk_common::subjects::{AssignmentKind, ConsumerKind, StreamKind, Subject};
 
@@ -38,6 +40,8 @@ pub struct Pulls {
     pub segment: usize,
     /// Folds.
     pub fold: usize,
+    /// Aggregations.
+    pub aggregate: usize,
 }
 
 impl Pulls {
@@ -46,6 +50,7 @@ impl Pulls {
             AssignmentKind::Plan => self.plan,
             AssignmentKind::Segment => self.segment,
             AssignmentKind::Fold => self.fold,
+            AssignmentKind::Aggregate => self.aggregate,
         }
     }
 }
@@ -90,8 +95,10 @@ pub enum Assigned {
     Plan(PlanAssignment, Delivery),
     /// Contribute and prove.
     Segment(SegmentAssignment, Delivery),
-    /// Aggregate.
+    /// Fold.
     Fold(FoldAssignment, Delivery),
+    /// Aggregate.
+    Aggregate(AggregateAssignment, Delivery),
 }
 
 impl Assigned {
@@ -101,13 +108,16 @@ impl Assigned {
             Self::Plan(assignment, _) => assignment.job,
             Self::Segment(assignment, _) => assignment.job,
             Self::Fold(assignment, _) => assignment.job,
+            Self::Aggregate(assignment, _) => assignment.job,
         }
     }
 
     /// Its message.
     pub fn into_delivery(self) -> Delivery {
         match self {
-            Self::Plan(_, delivery) | Self::Segment(_, delivery) | Self::Fold(_, delivery) => delivery,
+            Self::Plan(_, delivery) | Self::Segment(_, delivery) | Self::Fold(_, delivery) | Self::Aggregate(_, delivery) => {
+                delivery
+            }
         }
     }
 }
@@ -219,6 +229,7 @@ impl Pulling {
             Ok(Assignment::Plan(assignment)) => Assigned::Plan(assignment, delivery),
             Ok(Assignment::Segment(assignment)) => Assigned::Segment(assignment, delivery),
             Ok(Assignment::Fold(assignment)) => Assigned::Fold(assignment, delivery),
+            Ok(Assignment::Aggregate(assignment)) => Assigned::Aggregate(assignment, delivery),
             Err(error) => return self.not_understood(kind, &delivery.message, &error).await,
         };
         let (taken, done) = oneshot::channel();

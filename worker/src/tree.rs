@@ -15,8 +15,10 @@ pub struct Place {
 }
 
 /// Two neighbours to fold, and where the result goes.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair<N> {
+    /// The first segment of the right node: no two folds of a tree have the same.
+    pub n: u32,
     /// The node with the lower segment indices.
     pub left: N,
     /// The node that follows it.
@@ -72,7 +74,8 @@ impl<N> FoldTree<N> {
             .find(|place| place.index % 2 == 0 && self.nodes.contains_key(&Place { index: place.index + 1, ..*place }))?;
         let right = Place { index: left.index + 1, ..left };
         let parent = Place { level: left.level + 1, index: left.index / 2 };
-        Some(Pair { left: self.nodes.remove(&left)?, right: self.nodes.remove(&right)?, parent })
+        let n = u32::try_from(right.index << right.level).ok()?;
+        Some(Pair { n, left: self.nodes.remove(&left)?, right: self.nodes.remove(&right)?, parent })
     }
 
     /// Takes the node that covers all segments, once it is there.
@@ -94,8 +97,8 @@ mod tests {
             assert!(tree.misses(segment));
             tree.insert(segment, segment..segment + 1);
             assert!(!tree.misses(segment));
-            while let Some(Pair { left, right, parent }) = tree.take_pair() {
-                assert_eq!(left.end, right.start, "neighbours");
+            while let Some(Pair { n, left, right, parent }) = tree.take_pair() {
+                assert_eq!((left.end, n), (right.start, right.start), "neighbours, and their number");
                 tree.folded(parent, left.start..right.end);
                 folds += 1;
             }

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fake::FakeProgram;
-use stage::{Outcome, Stage};
+use stage::{Outcome, Stage, TestWorker};
+use tokio::task::JoinHandle;
 use zisk_common::messages::{FailureKind, WorkerState};
 use zisk_common::subjects::RequestKind;
 
@@ -102,6 +103,65 @@ async fn two_workers_share_and_the_idle_one_is_given_segments() {
     first.stop().await;
     second.stop().await;
     assert_eq!(stage.held_messages().await, 0);
+}
+
+/// A worker that has proven all segments of a job alone, and so is its aggregator. Folding takes it a while.
+async fn aggregator_of_twelve(stage: &Stage) -> (TestWorker, JoinHandle<Outcome>) {
+    let worker = stage.worker("");
+    let program = FakeProgram { fold_ms: 300, ..FakeProgram::new(12, 1) };
+    let job = stage.submit(RequestKind::Prove, &program.elf(), b"").await;
+    let conducting = tokio::spawn(stage.conductor().conduct(job));
+    while worker.calls.prove.load(Ordering::Relaxed) < 12 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    (worker, conducting)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folds_are_done_by_whoever_is_free() {
+    let stage = Stage::start().await;
+    let (aggregator, conducting) = aggregator_of_twelve(&stage).await;
+    let other = stage.worker("");
+    let outcome = conducting.await.unwrap();
+    assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
+    let folded = [&aggregator, &other].map(|worker| worker.calls.fold.load(Ordering::Relaxed));
+    assert_eq!(folded.iter().sum::<u32>(), 11, "nothing folded twice: {folded:?}");
+    assert!(folded[1] > 0, "{folded:?}");
+    aggregator.stop().await;
+    other.stop().await;
+    assert_eq!(stage.held_messages().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_false_fold_is_refused_and_done_by_the_aggregator() {
+    let stage = Stage::start().await;
+    let (aggregator, conducting) = aggregator_of_twelve(&stage).await;
+    let liar = stage.worker_that_folds_falsely();
+    let outcome = conducting.await.unwrap();
+    assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
+    assert!(liar.calls.fold.load(Ordering::Relaxed) > 0);
+    assert_eq!(aggregator.calls.fold.load(Ordering::Relaxed), 11, "all that counts is the aggregator's");
+    aggregator.stop().await;
+    liar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_aggregator_goes_on_from_the_folds_of_the_last() {
+    let stage = Stage::start().await;
+    let (first, conducting) = aggregator_of_twelve(&stage).await;
+    let second = stage.worker("");
+    let folded = |worker: &TestWorker| worker.calls.fold.load(Ordering::Relaxed);
+    while folded(&first) + folded(&second) < 7 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let of_the_first = folded(&first);
+    first.kill();
+    let outcome = conducting.await.unwrap();
+    assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
+    // What the first had in hand is lost: a fold of its own and one that it had pulled.
+    let all = of_the_first + folded(&second);
+    assert!((11..=13).contains(&all), "{all} folds");
+    second.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,7 +32,7 @@ fn text(event: &Event) -> String {
         EventBody::Executed { summary } => format!("{} steps, {} segments", summary.steps, summary.segments),
         EventBody::Contributed { n, worker } => format!("segment {n} by {worker}, {}", of(counts.contributed)),
         EventBody::Proof { n, worker, .. } => format!("segment {n} by {worker}, {}", of(counts.proven)),
-        EventBody::Folded { worker, epoch } => format!("{} by {worker}, epoch {epoch}", counts.folded),
+        EventBody::Folded { n, worker, epoch, .. } => format!("fold {n} by {worker}, {} folded, epoch {epoch}", counts.folded),
         EventBody::Completed { milliseconds, proof, .. } => {
             let proof = proof.map_or_else(|| "no proof asked for".to_owned(), |proof| format!("proof of {} bytes", proof.size));
             format!("after {:.1} s, {proof}", *milliseconds as f64 / 1000.0)
@@ -74,7 +74,7 @@ fn event_json(event: &Event) -> Value {
         EventBody::Proof { n, worker, node, .. } => {
             json!({ "segment": n, "worker": worker.to_string(), "object": object_json(node) })
         }
-        EventBody::Folded { worker, epoch } => json!({ "worker": worker.to_string(), "epoch": epoch }),
+        EventBody::Folded { n, worker, epoch, .. } => json!({ "n": n, "worker": worker.to_string(), "epoch": epoch }),
         EventBody::Completed { proof, milliseconds, .. } => {
             json!({ "milliseconds": milliseconds, "object": proof.as_ref().map(object_json) })
         }

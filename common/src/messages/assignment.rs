@@ -65,14 +65,40 @@ pub struct SegmentAssignment {
     pub avoid: Vec<WorkerId>,
 }
 
-/// Stand for election as the job's aggregator: the last one's lease expired.
+/// Fold two neighbouring nodes. The one assignment that is published by a worker: the job's aggregator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoldAssignment {
     /// Schema version.
     pub v: Version,
     /// The job.
     pub job: JobId,
-    /// Counts the job's fold assignments.
+    /// The first segment of the right node. No two folds of a tree have the same.
+    pub n: u32,
+    /// The aggregator's epoch: a fold for one that was replaced is of no use.
+    pub epoch: u64,
+    /// The round under whose challenge both nodes are.
+    pub round: u32,
+    /// The program.
+    pub program: ProgramId,
+    /// Its keys.
+    pub keys: ProgramKeys,
+    /// The node over the lower segments.
+    pub left: ObjectRef,
+    /// The node that follows it.
+    pub right: ObjectRef,
+    /// Workers that are not to take it while others are there: a fold of theirs was refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub avoid: Vec<WorkerId>,
+}
+
+/// Stand for election as the job's aggregator: the last one's lease expired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AggregateAssignment {
+    /// Schema version.
+    pub v: Version,
+    /// The job.
+    pub job: JobId,
+    /// Counts the job's aggregation assignments.
     pub n: u32,
     /// How often the coordinator published this; JetStream's delivery count adds to it.
     pub attempt: u32,
@@ -99,8 +125,10 @@ pub enum Assignment {
     Plan(PlanAssignment),
     /// Contribute and prove.
     Segment(SegmentAssignment),
-    /// Aggregate.
+    /// Fold.
     Fold(FoldAssignment),
+    /// Aggregate.
+    Aggregate(AggregateAssignment),
 }
 
 impl Assignment {
@@ -113,6 +141,7 @@ impl Assignment {
             AssignmentKind::Plan => Self::Plan(decode(payload)?),
             AssignmentKind::Segment => Self::Segment(decode(payload)?),
             AssignmentKind::Fold => Self::Fold(decode(payload)?),
+            AssignmentKind::Aggregate => Self::Aggregate(decode(payload)?),
         })
     }
 
@@ -125,6 +154,7 @@ impl Assignment {
             Self::Plan(message) => encode(message),
             Self::Segment(message) => encode(message),
             Self::Fold(message) => encode(message),
+            Self::Aggregate(message) => encode(message),
         }
     }
 
@@ -134,6 +164,7 @@ impl Assignment {
             Self::Plan(_) => AssignmentKind::Plan,
             Self::Segment(_) => AssignmentKind::Segment,
             Self::Fold(_) => AssignmentKind::Fold,
+            Self::Aggregate(_) => AssignmentKind::Aggregate,
         }
     }
 
@@ -143,6 +174,7 @@ impl Assignment {
             Self::Plan(message) => message.job,
             Self::Segment(message) => message.job,
             Self::Fold(message) => message.job,
+            Self::Aggregate(message) => message.job,
         }
     }
 
@@ -151,7 +183,8 @@ impl Assignment {
         Duration::from_millis(match self {
             Self::Plan(message) => message.pause_ms,
             Self::Segment(message) => message.pause_ms,
-            Self::Fold(message) => message.pause_ms,
+            Self::Fold(_) => 0,
+            Self::Aggregate(message) => message.pause_ms,
         } as u64)
     }
 
@@ -161,6 +194,7 @@ impl Assignment {
             Self::Plan(_) => &[],
             Self::Segment(message) => &message.avoid,
             Self::Fold(message) => &message.avoid,
+            Self::Aggregate(message) => &message.avoid,
         }
     }
 
@@ -170,15 +204,17 @@ impl Assignment {
             Self::Plan(_) => 0,
             Self::Segment(message) => message.n,
             Self::Fold(message) => message.n,
+            Self::Aggregate(message) => message.n,
         }
     }
 
-    /// How often the coordinator published it.
+    /// How often the coordinator published it; a fold is published once.
     pub const fn attempt(&self) -> u32 {
         match self {
             Self::Plan(message) => message.attempt,
             Self::Segment(message) => message.attempt,
-            Self::Fold(message) => message.attempt,
+            Self::Fold(_) => 1,
+            Self::Aggregate(message) => message.attempt,
         }
     }
 
@@ -192,6 +228,7 @@ impl Assignment {
         let first = format!("assign.{}.{}.{}.{}", self.kind(), self.job(), self.n(), self.attempt());
         match self {
             Self::Segment(message) if message.round > 0 => format!("{first}.{}", message.round),
+            Self::Fold(message) => format!("{first}.{}.{}", message.epoch, message.round),
             _ => first,
         }
     }

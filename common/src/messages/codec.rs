@@ -115,6 +115,7 @@ messages! {
     super::PlanAssignment => "plan assignment",
     super::SegmentAssignment => "segment assignment",
     super::FoldAssignment => "fold assignment",
+    super::AggregateAssignment => "aggregation assignment",
     super::SetupDone => "setup report",
     super::Planned => "planned report",
     super::Executed => "executed report",

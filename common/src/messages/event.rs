@@ -115,12 +115,18 @@ pub enum EventBody {
         /// Which of the segment's committed proofs.
         commit: u32,
     },
-    /// The aggregator folded some more.
+    /// Two neighbouring nodes were folded.
     Folded {
-        /// The aggregator.
+        /// The first segment of the right one.
+        n: u32,
+        /// Who folded.
         worker: WorkerId,
-        /// Its epoch.
+        /// The aggregator's epoch.
         epoch: u64,
+        /// The round under whose challenge both are.
+        round: u32,
+        /// The node, for this aggregator and the next; none of a bundle.
+        node: Option<ObjectRef>,
     },
     /// Terminal: done.
     Completed {
@@ -186,7 +192,10 @@ impl Event {
             EventBody::Proof { n, commit, .. } | EventBody::Rejected { n, commit, .. } => {
                 return format!("event.{}.{}.{n}.{}", self.job, self.kind(), commit.max(&1));
             }
-            EventBody::Folded { .. } => u64::from(self.progress.folded),
+            // One that was refused is followed by another's.
+            EventBody::Folded { n, round, worker, .. } => {
+                return format!("event.{}.{}.{n}.{round}.{worker}", self.job, self.kind());
+            }
             EventBody::Challenged { round } => u64::from(*round),
             EventBody::Replaced { n, worker, .. } => return format!("event.{}.{}.{n}.{worker}", self.job, self.kind()),
             _ => 0,

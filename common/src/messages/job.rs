@@ -120,6 +120,9 @@ pub struct SegmentRecord {
     /// Proofs that were committed and that the aggregator rejected, newest last.
     #[serde(default)]
     pub rejected: Vec<RejectedProof>,
+    /// The fold of the nodes that end before this segment and begin with it, once committed; of this round or an earlier one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fold: Option<FoldRecord>,
     /// Workers whose result for it was refused or rejected: others are to try first.
     #[serde(default)]
     pub avoid: Vec<WorkerId>,
@@ -139,6 +142,24 @@ impl SegmentRecord {
     pub fn node_in(&self, round: u32) -> Option<ObjectRef> {
         self.node.filter(|_| self.node_round == round)
     }
+
+    /// Its fold of this round.
+    pub fn fold_in(&self, round: u32) -> Option<FoldRecord> {
+        self.fold.filter(|fold| fold.round == round)
+    }
+}
+
+/// A committed fold. Nobody relies on it unseen: an aggregator checks it before it goes on from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoldRecord {
+    /// Who folded.
+    pub worker: WorkerId,
+    /// For which aggregator.
+    pub epoch: u64,
+    /// Under which round's challenge.
+    pub round: u32,
+    /// The node; none of a bundle, whose nodes are worth no upload.
+    pub node: Option<ObjectRef>,
 }
 
 /// A contribution that differs from the committed one.
@@ -311,8 +332,8 @@ pub struct JobRecord {
     pub plan_attempt: u32,
     /// Reported failures of plan attempts, newest last.
     pub plan_failures: Vec<Failure>,
-    /// How many fold assignments were published.
-    pub fold_assignments: u32,
+    /// How many aggregation assignments were published.
+    pub aggregate_assignments: u32,
     /// Aggregators that failed or were lost, one entry per epoch, newest last.
     pub fold_failures: Vec<FoldFailure>,
     /// The final proof.

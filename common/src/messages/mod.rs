@@ -14,7 +14,7 @@ mod presence;
 mod report;
 mod request;
 
-pub use assignment::{Assignment, FoldAssignment, PlanAssignment, SegmentAssignment};
+pub use assignment::{AggregateAssignment, Assignment, FoldAssignment, PlanAssignment, SegmentAssignment};
 pub use broadcast::{Cancel, Challenge};
 pub use cluster::{BusCondition, StoreMark};
 pub use codec::{
@@ -25,13 +25,14 @@ pub(crate) use dead::filter_of as dead_filter;
 pub use dead::{Dead, DeadJob, DeadLetter, Unreadable};
 pub use event::{Event, EventBody, Progress};
 pub use job::{
-    Begun, DEFAULT_ATTEMPTS, DroppedReports, ExecutionSummary, FoldFailure, JobRecord, JobState, QueueOrder, RejectedProof,
-    Repeated, Rival, SegmentRecord, Timings,
+    Begun, DEFAULT_ATTEMPTS, DroppedReports, ExecutionSummary, FoldFailure, FoldRecord, JobRecord, JobState, QueueOrder,
+    RejectedProof, Repeated, Rival, SegmentRecord, Timings,
 };
 pub use object::{ObjectKey, ObjectRef, ObjectScope};
 pub use presence::{Load, ProgramEntry, ProgramKeys, Versions, WorkerPresence, WorkerState};
 pub use report::{
-    Contribution, Executed, Failed, Failure, FailureKind, Final, Folded, GivenBack, Planned, Proof, Rejected, Report, SetupDone,
+    Contribution, Executed, Failed, Failure, FailureKind, Final, Folded, GivenBack, Planned, Proof, RefusedFold, Rejected,
+    Report, SetupDone,
 };
 pub use request::{
     JobParams, JobRequest, MAX_CLIENT, MAX_LOG_SEGMENT_STEPS, MAX_PRIORITY, MAX_RETENTION_SECONDS, MIN_LOG_SEGMENT_STEPS,

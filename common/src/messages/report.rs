@@ -156,19 +156,37 @@ pub struct Rejected {
     pub proves: Option<Digest>,
 }
 
-/// The aggregator folded some more. Progress only: losing one costs nothing.
+/// Two neighbouring nodes were folded, by the aggregator or for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Folded {
     /// Schema version.
     pub v: Version,
     /// The job.
     pub job: JobId,
-    /// The aggregator.
+    /// The first segment of the right node.
+    pub n: u32,
+    /// Who folded.
     pub worker: WorkerId,
-    /// Its epoch.
+    /// The aggregator's epoch; a stale one is refused.
     pub epoch: u64,
-    /// Folds done so far, of `segments - 1`.
-    pub folded: u32,
+    /// The round under whose challenge both nodes are.
+    pub round: u32,
+    /// The node; none of a bundle, whose nodes are worth no upload.
+    pub node: Option<ObjectRef>,
+    /// How long it took.
+    pub milliseconds: u64,
+    /// The fold that this one takes the place of, as the aggregator says: it checked it and refused it.
+    #[serde(default)]
+    pub refused: Option<RefusedFold>,
+}
+
+/// A fold that is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedFold {
+    /// Whose.
+    pub worker: WorkerId,
+    /// What is wrong with it.
+    pub reason: String,
 }
 
 /// The final proof is in the object store.
@@ -355,7 +373,7 @@ impl Report {
         }
     }
 
-    /// Its number within job and phase: the segment, the folds done, or 0.
+    /// Its number within job and phase: the segment, or 0.
     pub fn n(&self) -> u32 {
         match self {
             Self::Planned(message) => message.n,
@@ -363,7 +381,7 @@ impl Report {
             Self::Proof(message) => message.n,
             Self::GivenBack(message) => message.n,
             Self::Rejected(message) => message.n,
-            Self::Folded(message) => message.folded,
+            Self::Folded(message) => message.n,
             Self::Failed(message) => message.failure.segment.unwrap_or(0),
             Self::Setup(_) | Self::Executed(_) | Self::Final(_) => 0,
         }
@@ -403,7 +421,10 @@ impl Report {
                 return format!("report.{}.rejected.{}.{}.{}", message.job, message.n, message.epoch, message.commit);
             }
             Self::Failed(message) => u64::from(message.attempt),
-            Self::Folded(message) => message.epoch,
+            // One epoch may fold in more than one round.
+            Self::Folded(Folded { job, n, epoch, round, .. }) => {
+                return format!("report.{job}.folded.{n}.{worker}.{epoch}.{round}");
+            }
             Self::Final(message) => message.epoch,
             Self::Setup(_) | Self::Planned(_) | Self::Executed(_) => 0,
         };

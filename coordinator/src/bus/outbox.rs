@@ -100,13 +100,13 @@ impl Outbox {
         Ok(())
     }
 
-    /// Whether a fold assignment of the job waits or is held.
+    /// Whether an aggregation assignment of the job waits or is held.
     ///
     /// # Errors
     /// [`BusError`] when the server does not answer.
-    pub async fn fold_is_assigned(&self, job: JobId) -> Result<bool, BusError> {
+    pub async fn aggregation_is_assigned(&self, job: JobId) -> Result<bool, BusError> {
         let prefix = self.bus.prefix();
-        let filter = prefix.assign(AssignmentKind::Fold, job, 0).trim_end_matches('0').to_owned() + "*";
+        let filter = prefix.assign(AssignmentKind::Aggregate, job, 0).trim_end_matches('0').to_owned() + "*";
         Ok(!list(&self.bus, StreamKind::Assign, &filter).await?.is_empty())
     }
 }
@@ -168,7 +168,9 @@ impl Present {
                                 || self.reports.keys().any(|subject| subject.starts_with(planned))
                         }
                         Assignment::Segment(segment) => reported(Phase::Proof, segment.n) || reported(Phase::Failed, segment.n),
-                        Assignment::Fold(_) => reported(Phase::Final, 0),
+                        // The aggregator's to publish.
+                        Assignment::Fold(_) => true,
+                        Assignment::Aggregate(_) => reported(Phase::Final, 0),
                     }
             }
             Command::Challenge(challenge) => self.round == Some(challenge.round),

@@ -29,7 +29,7 @@ impl Coordinator {
         }
         let aggregated = self.jobs_where(|active| Leases::concerns(&active.stored.record));
         for (job, news) in self.leases.poll(&self.bus, aggregated).await {
-            if news == Input::LeaseLost && self.fold_is_assigned(job).await {
+            if news == Input::LeaseLost && self.aggregation_is_assigned(job).await {
                 continue;
             }
             self.apply_on_tick(job, vec![news]).await;
@@ -58,9 +58,9 @@ impl Coordinator {
         }
     }
 
-    async fn fold_is_assigned(&self, job: JobId) -> bool {
-        self.outbox.fold_is_assigned(job).await.unwrap_or_else(|error| {
-            tracing::debug!(%job, %error, "fold assignments not read");
+    async fn aggregation_is_assigned(&self, job: JobId) -> bool {
+        self.outbox.aggregation_is_assigned(job).await.unwrap_or_else(|error| {
+            tracing::debug!(%job, %error, "aggregation assignments not read");
             true
         })
     }

@@ -82,7 +82,7 @@ fn first_record(goal: RequestKind, request: JobRequest, bytes: u64, max_attempts
         epoch: 0,
         plan_attempt: 1,
         plan_failures: Vec::new(),
-        fold_assignments: 0,
+        aggregate_assignments: 0,
         fold_failures: Vec::new(),
         proof: None,
         failure: None,

@@ -2,8 +2,8 @@
 
 use zisk_common::ids::JobId;
 use zisk_common::messages::{
-    Assignment, ByteBuf, Cancel, Challenge, Dead, DeadJob, DeadLetter, Event, EventBody, Failure, FailureKind, FoldAssignment,
-    JobRecord, JobState, PlanAssignment, SegmentAssignment, Version,
+    AggregateAssignment, Assignment, ByteBuf, Cancel, Challenge, Dead, DeadJob, DeadLetter, Event, EventBody, Failure,
+    FailureKind, FoldRecord, JobRecord, JobState, PlanAssignment, SegmentAssignment, Version,
 };
 use zisk_common::subjects::{Phase, RequestKind};
 
@@ -72,12 +72,12 @@ pub(super) fn segment(record: &JobRecord, n: u32) -> Option<Assignment> {
     }))
 }
 
-/// The newest fold assignment, once there is a challenge.
-pub(super) fn fold(record: &JobRecord) -> Option<Assignment> {
-    Some(Assignment::Fold(FoldAssignment {
+/// The newest aggregation assignment, once there is a challenge.
+pub(super) fn aggregation(record: &JobRecord) -> Option<Assignment> {
+    Some(Assignment::Aggregate(AggregateAssignment {
         v: Version::default(),
         job: record.job,
-        n: record.fold_assignments.checked_sub(1)?,
+        n: record.aggregate_assignments.checked_sub(1)?,
         attempt: 1,
         program: record.request.program,
         keys: record.keys?,
@@ -104,6 +104,12 @@ pub(super) fn proof_event(record: &JobRecord, n: u32, at_ms: u64) -> Option<Even
     let state = record.segments.get(n as usize)?;
     let body = EventBody::Proof { n, worker: state.prover?, node: state.node_in(record.round)?, commit: state.commits };
     Some(event(record, at_ms, body))
+}
+
+/// The event of a committed fold.
+pub(super) fn fold_event(record: &JobRecord, n: u32, at_ms: u64) -> Option<Event> {
+    let FoldRecord { worker, epoch, round, node } = record.segments.get(n as usize)?.fold_in(record.round)?;
+    Some(event(record, at_ms, EventBody::Folded { n, worker, epoch, round, node }))
 }
 
 /// What the record owes: everything that a coordinator which died after committing it may not have done. A superset;

@@ -127,7 +127,7 @@ impl Step<'_> {
         } else if self.is_last(reported) {
             self.give_up("aggregation", failure);
         } else {
-            self.assign_fold();
+            self.assign_aggregation();
         }
     }
 
@@ -145,7 +145,7 @@ impl Step<'_> {
                 return Verdict::Applied;
             }
         }
-        self.assign_fold();
+        self.assign_aggregation();
         Verdict::Applied
     }
 

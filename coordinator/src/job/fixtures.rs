@@ -180,6 +180,13 @@ impl World {
         proven.then(|| Digest::of(&right))
     }
 
+    /// Fold `n`, for the aggregator of this epoch.
+    pub fn folded(&self, n: u32, epoch: u64) -> Folded {
+        let node = Some(object(ObjectScope::Node(self.record.job), &format!("fold {n}")));
+        let (v, job, worker) = (Version::default(), self.record.job, self.worker);
+        Folded { v, job, n, worker, epoch, round: self.record.round, node, milliseconds: 1, refused: None }
+    }
+
     pub fn last(&self, epoch: u64) -> Report {
         self.last_with(epoch, "final")
     }

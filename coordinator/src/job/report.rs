@@ -2,13 +2,13 @@
 
 use zisk_common::ids::WorkerId;
 use zisk_common::messages::{
-    EventBody, Executed, ExecutionSummary, Failure, FailureKind, Final, Folded, GivenBack, JobState, ObjectScope, Planned,
-    ProgramKeys, Proof, Report, SegmentRecord, SetupDone,
+    EventBody, Executed, ExecutionSummary, Failure, FailureKind, Final, FoldRecord, Folded, GivenBack, JobState, ObjectScope,
+    Planned, ProgramKeys, Proof, Report, SegmentRecord, SetupDone,
 };
 use zisk_common::subjects::{Phase, RequestKind};
 
 use super::MAX_SEGMENTS;
-use super::command::{Command, challenge_digest, event, proof_event, segment};
+use super::command::{Command, challenge_digest, event, fold_event, proof_event, segment};
 use super::judge::{self, Before, avoid, is_over};
 use super::transition::{Step, steps_of_cut};
 use super::verdict::{self, Reason, Verdict, note_incident};
@@ -27,7 +27,7 @@ impl Step<'_> {
             Report::Proof(report) => self.proof(&report),
             Report::GivenBack(report) => self.given_back(&report),
             Report::Rejected(report) => self.rejected(report),
-            Report::Folded(report) => self.folded(&report),
+            Report::Folded(report) => self.folded(report),
             Report::Final(report) => self.finished(&report),
             Report::Failed(report) => self.failed(report),
         };
@@ -241,18 +241,46 @@ impl Step<'_> {
         Verdict::Applied
     }
 
-    fn folded(&mut self, report: &Folded) -> Verdict {
-        if report.epoch < self.record.epoch {
-            return stale(report.epoch, self.record.epoch);
+    fn folded(&mut self, report: Folded) -> Verdict {
+        let (n, round) = (report.n, self.record.round);
+        // No fault of who folded: it was asked for before.
+        if report.epoch < self.record.epoch || is_over(self.record, report.epoch) || report.round != round {
+            return Verdict::Dropped(Reason::Stale);
         }
-        // A new aggregator starts over.
-        if report.epoch == self.record.epoch && report.folded <= self.record.progress.folded {
-            return Verdict::Dropped(Reason::Duplicate);
+        let Some(segments) = self.record.progress.segments.filter(|_| self.record.challenge.is_some()) else {
+            return early("there is nothing to fold yet");
+        };
+        if n == 0 || n >= segments {
+            return invalid(format!("no fold of {segments} segments has the number {n}"));
+        }
+        if let Some(node) = report.node.filter(|node| node.key.scope != ObjectScope::Node(self.record.job)) {
+            return invalid(format!("{} is not a node object of this job", node.key));
         }
         self.record.epoch = report.epoch;
-        self.record.progress.folded = report.folded;
-        self.publish(EventBody::Folded { worker: report.worker, epoch: report.epoch });
-        Verdict::Applied
+        let Some(state) = self.record.segments.get_mut(n as usize) else { return early(format!("segment {n} is not cut")) };
+        let committed = state.fold_in(round);
+        let refused = report.refused.as_ref();
+        let verdict = match (committed, refused) {
+            (None, None) => Verdict::Applied,
+            (Some(_), None) => Verdict::Dropped(Reason::Duplicate),
+            (_, Some(refused)) => Verdict::Incident(format!(
+                "fold refused by the aggregator {}: {} (worker {})",
+                report.worker, refused.reason, refused.worker
+            )),
+        };
+        if committed.is_none_or(|fold| refused.is_some_and(|refused| refused.worker == fold.worker)) {
+            state.fold = Some(FoldRecord { worker: report.worker, epoch: report.epoch, round, node: report.node });
+            self.record.progress.folded += u32::from(committed.is_none());
+            self.segment = Some(n);
+        }
+        if let Some(refused) = refused {
+            let message = format!("fold refused by the aggregator {}: {}", report.worker, refused.reason);
+            let incident = failure_of(FailureKind::Internal, message, &refused.worker, Phase::Folded);
+            note_incident(self.record, Failure { segment: Some(n), ..incident });
+        }
+        // Of one that was committed before, too: its event may have been lost with the coordinator or with the stream.
+        self.commands.extend(fold_event(self.record, n, self.at_ms).map(Command::Publish));
+        verdict
     }
 
     fn finished(&mut self, report: &Final) -> Verdict {

@@ -1,4 +1,4 @@
-use zisk_common::ids::WorkerId;
+use zisk_common::ids::{JobId, WorkerId};
 use zisk_common::messages::*;
 use zisk_common::subjects::{EventKind, Phase, RequestKind};
 
@@ -216,12 +216,69 @@ fn a_stale_aggregator_is_refused() {
     world.report(proof);
     assert_eq!(world.apply(Input::Elected { worker: world.worker, epoch: 5 }), Verdict::Applied);
     assert_eq!(world.apply(Input::LeaseLost), Verdict::Applied);
-    assert_eq!(assigned(&world.commands), [("fold".to_owned(), 0, 1)]);
+    assert_eq!(assigned(&world.commands), [("aggregate".to_owned(), 0, 1)]);
     assert_eq!(world.apply(Input::Elected { worker: world.worker, epoch: 9 }), Verdict::Applied);
     let (stale, newest) = (world.last(5), world.last(9));
     assert!(matches!(world.report(stale), Verdict::Refused(..)));
     assert_eq!(world.report(newest), Verdict::Applied);
     assert_eq!(world.record.state, JobState::Completed);
+}
+
+#[test]
+fn a_fold_is_committed_once_and_told_again() {
+    let mut world = proving(3);
+    for n in 0..3 {
+        let proof = world.proof(n, &World::honest_challenge(3));
+        world.report(proof);
+    }
+    let fold = world.folded(1, 5);
+    assert_eq!(world.report(Report::Folded(fold.clone())), Verdict::Applied);
+    assert_eq!((world.record.progress.folded, events(&world.commands)), (1, vec![EventKind::Folded]));
+    assert_eq!(world.record.segments[1].fold_in(0).unwrap().node, fold.node);
+    // Its event may have been lost: it is told again, and nothing else happens. Another's fold of the same is as good.
+    let another = Folded { worker: world.liar, ..fold.clone() };
+    for again in [fold.clone(), another] {
+        assert_eq!(world.report(Report::Folded(again)), Verdict::Dropped(Reason::Duplicate));
+        let [Command::Publish(Event { body: EventBody::Folded { worker, .. }, .. })] = world.commands[..] else { panic!() };
+        assert_eq!(worker, world.worker);
+    }
+    assert_eq!(world.record.progress.folded, 1);
+    // What is of no use any more, and what cannot be.
+    for stale in [Folded { epoch: 4, ..fold.clone() }, Folded { round: 1, ..fold.clone() }] {
+        assert_eq!(world.report(Report::Folded(stale)), Verdict::Dropped(Reason::Stale));
+    }
+    let foreign = ObjectRef { key: ObjectKey { scope: ObjectScope::Node(JobId::random()), ..fold.node.unwrap().key }, size: 1 };
+    for wrong in [Folded { n: 0, ..fold.clone() }, Folded { n: 3, ..fold.clone() }, Folded { n: 2, node: Some(foreign), ..fold }]
+    {
+        assert!(matches!(world.report(Report::Folded(wrong)), Verdict::Refused(Reason::Invalid, _)));
+    }
+    assert_eq!((world.record.progress.folded, world.record.incidents.len()), (1, 0));
+    // A coordinator that reads the record back counts the same.
+    world.record.progress.folded = 0;
+    world.apply(Input::Resumed);
+    assert_eq!(world.record.progress.folded, 1);
+}
+
+#[test]
+fn a_refused_fold_is_replaced_and_its_worker_named() {
+    let mut world = proving(2);
+    for n in 0..2 {
+        let proof = world.proof(n, &World::honest_challenge(2));
+        world.report(proof);
+    }
+    let right = world.folded(1, 5);
+    let object = right.node.map(|node| ObjectRef { size: 2, ..node });
+    world.report(Report::Folded(Folded { worker: world.liar, node: object, ..right.clone() }));
+    let refused = Some(RefusedFold { worker: world.liar, reason: "nonsense".to_owned() });
+    let report = Report::Folded(Folded { refused, ..right.clone() });
+    assert!(matches!(world.report(report.clone()), Verdict::Incident(_)));
+    assert_eq!(events(&world.commands), [EventKind::Folded]);
+    let fold = world.record.segments[1].fold_in(0).unwrap();
+    assert_eq!((fold.worker, fold.node, world.record.progress.folded), (world.worker, right.node, 1));
+    world.report(report);
+    let [incident] = &world.record.incidents[..] else { panic!("{:?}", world.record.incidents) };
+    assert_eq!((incident.worker, incident.segment), (Some(world.liar), Some(1)));
+    assert!(incident.message.contains("nonsense"), "{}", incident.message);
 }
 
 #[test]
@@ -427,7 +484,7 @@ fn an_aggregator_that_rejects_too_much_is_replaced() {
     // The proof stands, the epoch is over, another worker is to aggregate.
     assert_eq!(world.record.state, JobState::Folding);
     assert!(world.commands.contains(&Command::Depose { job: world.record.job, epoch: 5 }));
-    let Some(Command::Assign(Assignment::Fold(fold))) = world.commands.last() else { panic!("no fold") };
+    let Some(Command::Assign(Assignment::Aggregate(fold))) = world.commands.last() else { panic!("no fold") };
     assert_eq!(fold.avoid, [world.worker]);
     let (late, more) = (world.last(5), world.rejected(&world.record, 0, 5).unwrap());
     assert!(matches!(world.report(late), Verdict::Refused(Reason::Stale, _)));

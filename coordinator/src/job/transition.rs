@@ -143,11 +143,12 @@ impl Step<'_> {
     fn recount(&mut self) -> Verdict {
         let before = self.record.progress;
         let repeated = count_repeated(&self.record.segments);
-        let mut counted = Progress { planned: 0, contributed: 0, proven: 0, repeated, ..before };
+        let mut counted = Progress { planned: 0, contributed: 0, proven: 0, folded: 0, repeated, ..before };
         for state in &self.record.segments {
             counted.planned += u32::from(state.segment.is_some());
             counted.contributed += u32::from(state.contribution.is_some());
             counted.proven += u32::from(state.node_in(self.record.round).is_some());
+            counted.folded += u32::from(state.fold_in(self.record.round).is_some());
         }
         self.record.progress = counted;
         self.record.progress.steps =
@@ -224,9 +225,9 @@ impl Step<'_> {
         self.commands.extend(command::segment(self.record, n).map(Command::Assign));
     }
 
-    pub(super) fn assign_fold(&mut self) {
-        self.record.fold_assignments = self.record.fold_assignments.saturating_add(1);
-        self.commands.extend(command::fold(self.record).map(Command::Assign));
+    pub(super) fn assign_aggregation(&mut self) {
+        self.record.aggregate_assignments = self.record.aggregate_assignments.saturating_add(1);
+        self.commands.extend(command::aggregation(self.record).map(Command::Assign));
     }
 
     /// Ends the job well.

@@ -148,6 +148,18 @@ impl Backend for BuiltIn {
         }
     }
 
+    fn check_fold(&self, verifying_key: &[u8], left: &[u8], right: &[u8], node: &[u8]) -> Result<(), BackendError> {
+        match (kind(left), kind(right), kind(node)) {
+            (ProofKind::Recursive, ProofKind::Recursive, ProofKind::Recursive) => {
+                let [left, right, node] = [left, right, node].map(|bytes| decode::<Node>(bytes).map_err(rejected));
+                tree()?.check_join(&left?, &right?, &node?).map_err(of_tree)
+            }
+            // A bundle's fold is no more than its parts, and cheaper than a check.
+            _ if self.fold(verifying_key, left, right)? == node => Ok(()),
+            _ => Err(BackendError::Rejected("it is not the fold of these nodes".into())),
+        }
+    }
+
     fn self_test(&self) -> Result<(), BackendError> {
         self_test(self)
     }

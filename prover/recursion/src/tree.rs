@@ -219,6 +219,13 @@ impl Tree {
         }
     }
 
+    /// Verifies that a node is that of two neighbours, which were verified before.
+    pub fn check_join(&self, left: &Node, right: &Node, node: &Node) -> Result<(), TreeError> {
+        let publics = |child: &Node| child.publics.first_chunk().copied().ok_or(WrongShape("number of public values"));
+        let expected = NodeValues::join(&publics(left)?, &publics(right)?).ok_or(TreeError::Neighbours)?;
+        self.verify(node, &expected)
+    }
+
     /// A node as the input of a join.
     pub fn child<'a>(&'a self, node: &'a Node) -> Result<Child<'a>, TreeError> {
         node.check_format()?;

@@ -93,6 +93,46 @@ fn public(error: &FinalError) -> &'static str {
     }
 }
 
+/// Whoever has two nodes can tell their join from all else, without joining.
+#[test]
+fn a_join_is_told_from_all_else() {
+    let World { tree, job, other, lifted, .. } = &*WORLD;
+    let [left, right, third, ..] = &lifted.leaves[..] else { panic!("too few segments") };
+    let joined = tree.join(left, right).expect("neighbours");
+    tree.check_join(left, right, &joined).expect("their join");
+    // And it serves as a child: the next join is checked by what this one says.
+    let all = tree.join(&joined, third).expect("neighbours");
+    tree.check_join(&joined, third, &all).expect("their join");
+    // Nodes that are honest, but not of these two.
+    let next = tree.join(right, third).expect("neighbours");
+    for wrong in [left, right, &next, &all] {
+        assert!(matches!(tree.check_join(left, right, wrong), Err(TreeError::Public(_))));
+    }
+    let foreign = lift(tree, other, &other.committed.iter().collect::<Vec<_>>(), &other.public).leaves;
+    let foreign = tree.join(&foreign[0], &foreign[1]).expect("neighbours");
+    assert!(matches!(tree.check_join(left, right, &foreign), Err(TreeError::Public(_))));
+    // Pairs that have no join.
+    for (left, right) in [(left, third), (right, left), (left, left), (left, &foreign)] {
+        assert_eq!(tree.check_join(left, right, &joined), Err(TreeError::Neighbours));
+    }
+    // A proof that is none, under values that are right; values that are not, over a proof that is right.
+    let mut forged = joined.clone();
+    forged.proof = next.proof.clone();
+    assert!(matches!(tree.check_join(left, right, &forged), Err(TreeError::Verify(_))));
+    for place in 0..joined.publics.len() {
+        let mut forged = joined.clone();
+        forged.publics[place] += Challenge::ONE;
+        assert!(matches!(tree.check_join(left, right, &forged), Err(TreeError::Public(_))), "{place}");
+    }
+    let mut short = joined.clone();
+    short.publics.pop();
+    assert!(matches!(tree.check_join(left, right, &short), Err(TreeError::Shape(_))));
+    let mut short = left.clone();
+    short.publics.truncate(3);
+    assert!(matches!(tree.check_join(&short, right, &joined), Err(TreeError::Shape(_))));
+    assert!(job.committed.len() >= 3);
+}
+
 /// The bundle says of every public value what the recursive proof says.
 #[test]
 fn bundle_and_recursive_proof_agree() {

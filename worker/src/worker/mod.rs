@@ -56,6 +56,8 @@ pub enum Event {
     Returned(Key),
     /// A plan has ended.
     Planned(JobId),
+    /// A fold for another aggregator has ended.
+    Folded(JobId, u32),
     /// This worker is the job's aggregator now.
     Elected(Candidacy, Lease),
     /// An aggregation of this epoch has ended.
@@ -120,6 +122,7 @@ pub struct Worker {
     challenges: RecentJobs<(u32, GlobalChallenge)>,
     cancelled: RecentJobs<()>,
     planning: HashSet<JobId>,
+    folding: HashSet<(JobId, u32)>,
     aggregating: HashMap<JobId, u64>,
     pulls: watch::Sender<Pulls>,
     load: watch::Sender<Load>,
@@ -143,6 +146,7 @@ impl Worker {
             challenges: RecentJobs::default(),
             cancelled: RecentJobs::default(),
             planning: HashSet::new(),
+            folding: HashSet::new(),
             aggregating: HashMap::new(),
             pulls,
             load,
@@ -212,6 +216,9 @@ impl Worker {
             Event::Returned(key) => self.returned(key),
             Event::Planned(job) => {
                 self.planning.remove(&job);
+            }
+            Event::Folded(job, n) => {
+                self.folding.remove(&(job, n));
             }
             Event::Elected(candidacy, lease) => self.aggregate(candidacy, lease),
             Event::Aggregated(job, epoch) => {
@@ -292,7 +299,8 @@ impl Worker {
     }
 
     fn is_done(&self) -> bool {
-        self.schedule.is_empty() && self.finishing.is_empty() && self.planning.is_empty() && self.aggregating.is_empty()
+        let nothing_held = self.schedule.is_empty() && self.finishing.is_empty() && self.planning.is_empty();
+        nothing_held && self.folding.is_empty() && self.aggregating.is_empty()
     }
 
     /// Gives back whatever is left and waits until that is settled.
@@ -331,7 +339,11 @@ impl Worker {
     /// Forgets jobs this worker has nothing left to do for.
     fn forget_jobs(&mut self) {
         let ages: HashSet<u64> = self.held.keys().chain(self.finishing.keys()).map(|key| key.job).collect();
-        self.jobs.retain(|id, job| ages.contains(&job.age) || self.planning.contains(id) || self.aggregating.contains_key(id));
+        let folding: HashSet<JobId> = self.folding.iter().map(|(job, _)| *job).collect();
+        self.jobs.retain(|id, job| {
+            let held = ages.contains(&job.age) || self.planning.contains(id) || folding.contains(id);
+            held || self.aggregating.contains_key(id)
+        });
     }
 
     /// Asks whether the jobs worked on here have ended, and where they stand.
@@ -352,7 +364,9 @@ impl Worker {
     fn publish_state(&self) {
         let open = usize::from(!self.is_closed());
         let pulls = Pulls {
-            fold: open,
+            // Beside all else, as an aggregator's own: what is to be folded is the end of a job that others wait for.
+            fold: open * usize::from(self.folding.is_empty()),
+            aggregate: open,
             segment: open * self.schedule.wanted(),
             // A new job is begun only when there is nothing to prove for those that are.
             plan: open * usize::from(self.planning.is_empty() && self.schedule.has_free_slot()),
@@ -360,7 +374,7 @@ impl Worker {
         self.pulls.send_if_modified(|current| std::mem::replace(current, pulls) != pulls);
         let load = Load {
             units_busy: count(self.schedule.running() + self.planning.len()),
-            assignments: count(self.schedule.len() + self.finishing.len() + self.planning.len()),
+            assignments: count(self.schedule.len() + self.finishing.len() + self.planning.len() + self.folding.len()),
             waiting: count(self.held.values().filter(|held| held.contributed.is_some()).count()),
             aggregating: self.aggregating.keys().copied().collect(),
         };

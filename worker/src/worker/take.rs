@@ -5,10 +5,11 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use zisk_common::election::Lease;
-use zisk_common::messages::{FoldAssignment, PlanAssignment, SegmentAssignment};
+use zisk_common::messages::{AggregateAssignment, FoldAssignment, PlanAssignment, SegmentAssignment};
 
 use super::{Event, Held, Worker};
 use crate::aggregate::{self, Candidacy};
+use crate::fold;
 use crate::plan;
 use crate::pull::{Assigned, Delivery};
 use crate::schedule::Key;
@@ -29,7 +30,8 @@ impl Worker {
         match assigned {
             Assigned::Segment(assignment, delivery) => self.take_segment(assignment, delivery),
             Assigned::Plan(assignment, delivery) => self.take_plan(assignment, delivery),
-            Assigned::Fold(assignment, delivery) => self.take_fold(&assignment, delivery),
+            Assigned::Fold(assignment, delivery) => self.take_fold(assignment, delivery),
+            Assigned::Aggregate(assignment, delivery) => self.take_aggregation(&assignment, delivery),
         }
     }
 
@@ -73,9 +75,23 @@ impl Worker {
         });
     }
 
+    pub(super) fn take_fold(&mut self, assignment: FoldAssignment, delivery: Delivery) {
+        let (job, n) = (assignment.job, assignment.n);
+        let (_, cancel) = self.job(job, &delivery);
+        if !self.folding.insert((job, n)) {
+            drop(delivery);
+            return;
+        }
+        let (context, events) = (self.context.clone(), self.events.clone());
+        self.settle(async move {
+            fold::run(&context, assignment, delivery, cancel).await;
+            events.tell(Event::Folded(job, n));
+        });
+    }
+
     /// The last aggregator's lease has expired: stands for election. The assignment is settled either way, for the lease
     /// alone says who aggregates, and the coordinator watches that.
-    pub(super) fn take_fold(&mut self, assignment: &FoldAssignment, delivery: Delivery) {
+    pub(super) fn take_aggregation(&mut self, assignment: &AggregateAssignment, delivery: Delivery) {
         self.job(assignment.job, &delivery);
         let candidacy = Candidacy { job: assignment.job, program: assignment.program, keys: assignment.keys };
         let (context, events) = (self.context.clone(), self.events.clone());

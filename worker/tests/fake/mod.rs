@@ -18,6 +18,8 @@ pub struct FakeProgram {
     pub work_ms: u64,
     /// What stage 1 says it holds.
     pub kept_bytes: usize,
+    /// Duration of a fold.
+    pub fold_ms: u64,
     pub exit_code: u64,
     /// Traps instead of halting.
     pub trap: bool,
@@ -27,7 +29,7 @@ pub struct FakeProgram {
 
 impl FakeProgram {
     pub fn new(segments: u32, work_ms: u64) -> Self {
-        Self { segments, work_ms, kept_bytes: 1000, exit_code: 0, trap: false, deadly: None }
+        Self { segments, work_ms, kept_bytes: 1000, fold_ms: 0, exit_code: 0, trap: false, deadly: None }
     }
 
     pub fn elf(&self) -> Vec<u8> {
@@ -54,6 +56,8 @@ pub struct FakeBackend {
     pub calls: Arc<Calls>,
     /// Says that it is of another version.
     pub outdated: bool,
+    /// Whether its folds are none.
+    pub folds_falsely: bool,
     /// Fails whatever it is asked to compute, its own test included.
     pub broken: Arc<AtomicBool>,
 }
@@ -79,6 +83,15 @@ impl FakeBackend {
     pub const CHALLENGE: GlobalChallenge = GlobalChallenge([7; 32]);
 }
 
+/// The node over two neighbours.
+fn joined(left: &[u8], right: &[u8]) -> Result<Vec<u8>, BackendError> {
+    let (left, right): (Node, Node) = (parse("node", left)?, parse("node", right)?);
+    if left.last + 1 != right.first || left.challenge != right.challenge {
+        return Err(BackendError::Rejected(format!("{} and {} are no neighbours", left.last, right.first)));
+    }
+    Ok(json(&Node { first: left.first, last: right.last, challenge: left.challenge }))
+}
+
 impl Backend for FakeBackend {
     fn version(&self) -> &'static str {
         if self.outdated { "fake-0" } else { Self::VERSION }
@@ -98,13 +111,10 @@ impl Backend for FakeBackend {
         Ok(Arc::new(FakeLoaded { program, calls: self.calls.clone(), broken: self.broken.clone() }))
     }
 
-    fn fold(&self, _verifying_key: &[u8], left: &[u8], right: &[u8]) -> Result<Vec<u8>, BackendError> {
+    fn fold(&self, verifying_key: &[u8], left: &[u8], right: &[u8]) -> Result<Vec<u8>, BackendError> {
         self.calls.fold.fetch_add(1, Ordering::Relaxed);
-        let (left, right): (Node, Node) = (parse("node", left)?, parse("node", right)?);
-        if left.last + 1 != right.first || left.challenge != right.challenge {
-            return Err(BackendError::Rejected(format!("{} and {} are no neighbours", left.last, right.first)));
-        }
-        Ok(json(&Node { first: left.first, last: right.last, challenge: left.challenge }))
+        std::thread::sleep(Duration::from_millis(parse::<FakeProgram>("verifying key", verifying_key)?.fold_ms));
+        if self.folds_falsely { Ok(left.to_vec()) } else { joined(left, right) }
     }
 
     fn finish(&self, verifying_key: &[u8], root: &[u8], public: &PublicValues) -> Result<Vec<u8>, BackendError> {
@@ -126,6 +136,10 @@ impl Backend for FakeBackend {
     ) -> Result<(), BackendError> {
         let node: Node = parse("node", node)?;
         if node.challenge == challenge.0 { Ok(()) } else { Err(BackendError::Rejected("challenge".to_owned())) }
+    }
+
+    fn check_fold(&self, _verifying_key: &[u8], left: &[u8], right: &[u8], node: &[u8]) -> Result<(), BackendError> {
+        if joined(left, right)? == node { Ok(()) } else { Err(BackendError::Rejected("another fold".to_owned())) }
     }
 
     fn self_test(&self) -> Result<(), BackendError> {

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use zisk_common::bus::{Bus, BusConfig};
 use zisk_common::ids::{Digest, JobId};
 use zisk_common::messages::{
-    Assignment, ByteBuf, Cancel, Challenge, DroppedReports, Event, EventBody, ExecutionSummary, Failure, FailureKind,
-    FoldAssignment, JobParams, JobRecord, JobRequest, JobState, ObjectScope, PlanAssignment, Progress, Report, SegmentAssignment,
-    SegmentRecord, Timings, Version, WorkerPresence, WorkerState,
+    AggregateAssignment, Assignment, ByteBuf, Cancel, Challenge, DroppedReports, Event, EventBody, ExecutionSummary, Failure,
+    FailureKind, Folded, JobParams, JobRecord, JobRequest, JobState, ObjectScope, PlanAssignment, Progress, Report,
+    SegmentAssignment, SegmentRecord, Timings, Version, WorkerPresence, WorkerState,
 };
 use zisk_common::objects::{Objects, StoreUrl};
 use zisk_common::subjects::{AssignmentKind, BucketKind, ConsumerKind, RequestKind, Subject};
@@ -137,6 +137,11 @@ impl Stage {
     /// One whose prover is of another version than the coordinator's.
     pub fn outdated_worker(&self) -> TestWorker {
         self.worker_with("", FakeBackend { outdated: true, ..FakeBackend::default() })
+    }
+
+    /// One whose folds are none.
+    pub fn worker_that_folds_falsely(&self) -> TestWorker {
+        self.worker_with("", FakeBackend { folds_falsely: true, ..FakeBackend::default() })
     }
 
     /// One whose prover fails while this is set.
@@ -276,7 +281,10 @@ impl Conductor {
                     continue;
                 }
                 match report {
-                    Report::Setup(_) | Report::Folded(_) | Report::GivenBack(_) => {}
+                    Report::Setup(_) | Report::GivenBack(_) => {}
+                    Report::Folded(Folded { n, worker, epoch, round, node, .. }) => {
+                        self.event(job, EventBody::Folded { n, worker, epoch, round, node }).await;
+                    }
                     Report::Rejected(rejected) => panic!("{rejected:?}"),
                     Report::Planned(planned) => {
                         let assignment = SegmentAssignment {
@@ -362,7 +370,7 @@ impl Conductor {
                 if watched.elapsed() > LEASE {
                     watched = tokio::time::Instant::now();
                     folds += 1;
-                    self.assign_fold(&record, folds).await;
+                    self.assign_aggregation(&record, folds).await;
                 }
             } else {
                 watched = tokio::time::Instant::now();
@@ -375,8 +383,8 @@ impl Conductor {
         self.bus.broadcast_challenge(&Challenge { v: Version::default(), job, challenge, segments, round: 0 }).await.unwrap();
     }
 
-    async fn assign_fold(&self, record: &JobRecord, n: u32) {
-        let fold = FoldAssignment {
+    async fn assign_aggregation(&self, record: &JobRecord, n: u32) {
+        let fold = AggregateAssignment {
             v: Version::default(),
             job: record.job,
             n,
@@ -388,7 +396,7 @@ impl Conductor {
             pause_ms: 0,
             avoid: Vec::new(),
         };
-        self.bus.publish_assignment(&Assignment::Fold(fold), FakeBackend::VERSION).await.unwrap();
+        self.bus.publish_assignment(&Assignment::Aggregate(fold), FakeBackend::VERSION).await.unwrap();
     }
 
     async fn event(&self, job: JobId, body: EventBody) {
@@ -420,7 +428,7 @@ fn record(goal: RequestKind, request: JobRequest) -> JobRecord {
         epoch: 0,
         plan_attempt: 1,
         plan_failures: Vec::new(),
-        fold_assignments: 0,
+        aggregate_assignments: 0,
         fold_failures: Vec::new(),
         proof: None,
         failure: None,

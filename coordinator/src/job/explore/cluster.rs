@@ -193,7 +193,8 @@ impl Cluster {
                     match assignment {
                         Assignment::Plan(_) => n == 0 && matches!(phase, Phase::Setup | Phase::Executed | Phase::Failed),
                         Assignment::Segment(it) => n == it.n && matches!(phase, Phase::Proof | Phase::Failed),
-                        Assignment::Fold(_) => phase == Phase::Final,
+                        Assignment::Fold(_) => unreachable!("the coordinator publishes none"),
+                        Assignment::Aggregate(_) => phase == Phase::Final,
                     }
                 };
                 !state.assigned.numbers().any(there) && !state.reports.numbers().any(reported)
@@ -300,7 +301,7 @@ impl Cluster {
         if concerns && state.lease != 0 && known != u64::from(state.lease) {
             self.take(state, News::Elected(state.lease), Kind::Progress, "sees epoch")?;
         }
-        let is_fold = |number| matches!(self.steps.assignment(number), Assignment::Fold(_));
+        let is_fold = |number| matches!(self.steps.assignment(number), Assignment::Aggregate(_));
         if concerns && state.lease == 0 && !state.assigned.numbers().any(is_fold) {
             self.take(state, News::LeaseLost, Kind::Progress, "misses an aggregator")?;
         }
@@ -367,7 +368,8 @@ impl Cluster {
         match self.steps.assignment(number).clone() {
             Assignment::Plan(plan) => self.plan(state, &given_up, plan.attempt),
             Assignment::Segment(segment) => self.segment(state, &given_up, segment.n, segment.attempt),
-            Assignment::Fold(_) => {
+            Assignment::Fold(_) => unreachable!("the coordinator publishes none"),
+            Assignment::Aggregate(_) => {
                 let elected = if state.lease == 0 { elect(&given_up) } else { given_up };
                 self.go(Kind::Progress, "stands for election", number, elected);
             }

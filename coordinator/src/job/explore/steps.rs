@@ -240,7 +240,7 @@ fn forget_statistics(record: &mut JobRecord) {
 /// an aggregator is asked for by the look at leases.
 fn is_needed(command: &Command) -> bool {
     match command {
-        Command::Assign(Assignment::Fold(_)) => false,
+        Command::Assign(Assignment::Aggregate(_)) => false,
         Command::Publish(event) => event.kind() == EventKind::Proof || event.kind().is_terminal(),
         _ => true,
     }

@@ -2,7 +2,7 @@
 
 use p3_field::{BasedVectorSpace, PrimeCharacteristicRing};
 use zisk_machine::segment::State;
-use zisk_protocol::{Contribution, GlobalChallenge, leaf};
+use zisk_protocol::{Contribution, GlobalChallenge, join, leaf};
 use zisk_prover::keys::VerifyingKey;
 use zisk_prover::stark::config::{Challenge, Val};
 
@@ -162,6 +162,29 @@ impl NodeValues {
             before: contribution.start,
             after: contribution.end,
         }
+    }
+
+    /// The public values of the node of two neighbours, from theirs; none if they are no neighbours of one job.
+    pub fn join(
+        left: &[Challenge; NodeCells::PUBLICS],
+        right: &[Challenge; NodeCells::PUBLICS],
+    ) -> Option<[Challenge; NodeCells::PUBLICS]> {
+        let numbers = |value: Challenge| -> [Val; 4] { std::array::from_fn(|i| value.as_basis_coefficients_slice()[i]) };
+        let ([first, middle, program, _], [next, end, also, _]) = (numbers(left[Self::RANGE]), numbers(right[Self::RANGE]));
+        let follows = middle == next && program == also && left[Self::AFTER] == right[Self::BEFORE];
+        if left[..Self::ROOT] != right[..Self::ROOT] || !follows {
+            return None;
+        }
+        let root = |node: &[Challenge; NodeCells::PUBLICS]| -> [Val; 8] {
+            std::array::from_fn(|i| node[Self::ROOT + i / 4].as_basis_coefficients_slice()[i % 4])
+        };
+        let mut joined = *left;
+        joined[Self::ROOT..Self::SUM].copy_from_slice(&digest_values(&join(root(left), root(right))));
+        joined[Self::SUM] = left[Self::SUM] + right[Self::SUM];
+        let range = [first, end, program, Val::ZERO];
+        joined[Self::RANGE] = Challenge::from_basis_coefficients_fn(|i| range[i]);
+        joined[Self::AFTER] = right[Self::AFTER];
+        Some(joined)
     }
 
     /// The public values, in the order of [`NodeCells::cells`].
