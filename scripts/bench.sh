@@ -54,9 +54,9 @@ for size in "${sizes[@]}"; do
     done
 done
 
-step "recursive proofs of {${jobs[*]}} segments of 2^18 steps"
+step "recursive proofs of {${jobs[*]}} segments of 2^20 steps"
 for job in "${jobs[@]}"; do
-    line=$(cargo bench --locked -q -p zisk-recursion --bench tree -- "18:$job" 2>/dev/null)
+    line=$(cargo bench --locked -q -p zisk-recursion --bench tree -- "20:$job" 2>/dev/null)
     for key in lift_wall_s lift_cpu_s join_wall_s join_cpu_s build_all_s final_proof_bytes final_verify_ms aggregation_ratio tree_peak_rss_gib; do
         put "$key.$job" "$(field "$key" <<<"$line")"
     done

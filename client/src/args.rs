@@ -175,7 +175,7 @@ pub struct Prove {
     /// Where the proof is saved
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// log2 of the steps of a segment [default: the cluster's, 18]
+    /// log2 of the steps of a segment [default: the cluster's, 20]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(10..=20))]
     pub segment_log_steps: Option<u8>,
     /// One small proof, or all segment proofs together, which takes less to make [default: recursive]
@@ -272,7 +272,7 @@ pub struct Bench {
     /// Jobs under way at a time
     #[arg(long, value_name = "C", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub concurrency: u32,
-    /// log2 of the steps of a segment [default: the cluster's, 18]
+    /// log2 of the steps of a segment [default: the cluster's, 20]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(10..=20))]
     pub segment_log_steps: Option<u8>,
     /// One small proof, or all segment proofs together, which takes less to make [default: recursive]

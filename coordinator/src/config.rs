@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use serde::Deserialize;
 use zisk_common::config::{BusArgs, ConfigError, LogArgs, Secret, set_from_environment};
-use zisk_common::messages::{DEFAULT_ATTEMPTS, MAX_RETENTION_SECONDS};
+use zisk_common::messages::{DEFAULT_ATTEMPTS, DEFAULT_LOG_SEGMENT_STEPS, MAX_RETENTION_SECONDS};
 
 use crate::bus::{self, Retention, Room};
 use crate::job::{Defaults, Limits};
@@ -170,9 +170,9 @@ pub struct Jobs {
 
 impl Default for Jobs {
     fn default() -> Self {
-        // The largest job of 2^18 steps a segment has 2^16 segments.
+        // The largest job of 2^20 steps a segment has 2^14 segments.
         Self {
-            log_segment_steps: 18,
+            log_segment_steps: DEFAULT_LOG_SEGMENT_STEPS,
             max_steps: 1 << 34,
             timeout_seconds: 3600,
             max_attempts: DEFAULT_ATTEMPTS,

@@ -207,9 +207,23 @@ impl Fleet {
     /// # Errors
     /// When it cannot be submitted.
     pub async fn submit(&self, workload: &Workload, log_steps: u8, timeout: Option<Duration>) -> Result<JobId> {
+        self.submit_for(workload, log_steps, timeout, ProofKind::Bundle).await
+    }
+
+    /// Submits a job that is to end with this kind of proof.
+    ///
+    /// # Errors
+    /// When it cannot be submitted.
+    pub async fn submit_for(
+        &self,
+        workload: &Workload,
+        log_steps: u8,
+        timeout: Option<Duration>,
+        proof: ProofKind,
+    ) -> Result<JobId> {
         let options = JobOptions {
             log_segment_steps: Some(log_steps),
-            proof: Some(ProofKind::Bundle),
+            proof: Some(proof),
             max_steps: workload.max_steps,
             timeout,
             ..JobOptions::default()

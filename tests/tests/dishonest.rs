@@ -4,7 +4,8 @@
 use anyhow::{Context, Result, ensure};
 use zisk_client::JobOptions;
 use zisk_common::ids::{Digest, WorkerId};
-use zisk_common::messages::JobRecord;
+use zisk_common::messages::{JobRecord, ProofKind};
+use zisk_common::subjects::AssignmentKind;
 use zisk_tests::fake::Fake;
 use zisk_tests::story::{LOG_STEPS, Story};
 
@@ -69,6 +70,28 @@ async fn a_false_node_is_rejected_and_proven_again() -> Result<()> {
     names(&record, fake.id, "segment proof rejected")?;
     ensure!(record.progress.repeated > 0, "{:?}", record.progress);
     ensure!(story.coordinator_said(&["incident", "segment proof rejected", &fake.id.to_string()]), "the worker is not named");
+    story.is_clean(&[&record]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_false_fold_is_refused_and_done_by_the_aggregator() -> Result<()> {
+    let mut story = Story::start(0).await?;
+    let mut fake = Fake::start_for(&story, AssignmentKind::Fold).await?;
+    let workload = story.reference.hashes(6)?;
+    let job = story.fleet.submit_for(&workload, LOG_STEPS, None, ProofKind::Recursive).await?;
+    // So that all proofs are there when folding begins, and more can be folded than one worker does at a time.
+    let lease = fake.stand(job).await?;
+    story.fleet.start_worker()?;
+    fake.until_proven(job).await?;
+    lease.resign().await;
+    let (fold, delivery, _hold) = fake.take_fold().await?;
+    // A node of the job, honestly proven: but of the left part alone.
+    fake.fold(&fold, fold.left).await?;
+    delivery.ack().await?;
+    let record = story.ends_well(job, &workload).await?;
+    names(&record, fake.id, "fold refused by the aggregator")?;
+    ensure!(Some(record.progress.folded + 1) == record.progress.segments, "{:?}", record.progress);
+    ensure!(story.coordinator_said(&["incident", "fold refused", &fake.id.to_string()]), "the worker is not named");
     story.is_clean(&[&record]).await
 }
 

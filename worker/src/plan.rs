@@ -8,7 +8,9 @@ use futures::stream::{FuturesOrdered, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use zisk_common::messages::{ByteBuf, Executed, ObjectScope, PlanAssignment, Planned, ProgramEntry, Report, SetupDone, Version};
+use zisk_common::messages::{
+    ByteBuf, DEFAULT_LOG_SEGMENT_STEPS, Executed, ObjectScope, PlanAssignment, Planned, ProgramEntry, Report, SetupDone, Version,
+};
 use zisk_common::subjects::{Phase, RequestKind};
 use zisk_prover::backend::{ExecuteOptions, Execution};
 
@@ -24,8 +26,6 @@ const SEGMENTS_AHEAD: usize = 2;
 const UPLOADS: usize = 4;
 /// What of the guest's output is reported, bytes; it is stored in the job's record.
 const UART_LIMIT: usize = 64 << 10;
-/// Used when neither client nor coordinator say. The coordinator always does.
-pub const DEFAULT_LOG_SEGMENT_STEPS: u8 = 18;
 
 /// Carries out a plan and settles its assignment.
 pub async fn run(context: &Context, assignment: PlanAssignment, delivery: Delivery, cancel: CancellationToken) {

@@ -10,7 +10,7 @@ use metrics::counter;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use zisk_common::ids::{Digest, JobId, ProgramId};
-use zisk_common::messages::{ObjectRef, ObjectScope, ProgramKeys};
+use zisk_common::messages::{DEFAULT_LOG_SEGMENT_STEPS, ObjectRef, ObjectScope, ProgramKeys};
 use zisk_common::objects::ObjectError;
 use zisk_protocol::GlobalChallenge;
 use zisk_prover::backend::{BackendError, ExecuteOptions};
@@ -18,7 +18,6 @@ use zisk_prover::backend::{BackendError, ExecuteOptions};
 use crate::compute;
 use crate::context::Context;
 use crate::metric_definitions::OBJECTS_REMADE;
-use crate::plan::DEFAULT_LOG_SEGMENT_STEPS;
 use crate::problem::Problem;
 use crate::segment::proof_kind;
 

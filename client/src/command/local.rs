@@ -8,7 +8,7 @@ use zisk_client::ClientError;
 use zisk_client::local::{self, LocalError, LocalOptions, LocalProof};
 use zisk_client::progress::{Progress, ProgressLine};
 use zisk_common::ids::Digest;
-use zisk_common::messages::FailureKind;
+use zisk_common::messages::{DEFAULT_LOG_SEGMENT_STEPS, FailureKind};
 use zisk_protocol::PublicValues;
 use zisk_prover::backend::{Backend, BackendError};
 use zisk_recursion::builtin::built_in;
@@ -18,9 +18,7 @@ use crate::End;
 use crate::args::{Args, Execute, Kind, Prove, Verify};
 use crate::show::{self, Ran, Verified};
 
-/// The cluster's default (coordinator, `[jobs]`), for the same segments from both.
-const LOG_SEGMENT_STEPS: u8 = 18;
-/// As above.
+/// The cluster's default (coordinator, `[jobs]`).
 const MAX_STEPS: u64 = 1 << 34;
 /// Memory for stage-1 data: what the worker's default leaves on the smallest machine we measure on.
 const KEPT_BYTES: usize = 8 << 30;
@@ -61,7 +59,7 @@ pub fn proven(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<LocalProof, ClientError> {
     let options = LocalOptions {
-        log_segment_steps: segment_log_steps.unwrap_or(LOG_SEGMENT_STEPS).into(),
+        log_segment_steps: segment_log_steps.unwrap_or(DEFAULT_LOG_SEGMENT_STEPS).into(),
         max_steps: max_steps.unwrap_or(MAX_STEPS),
         kind: proof.unwrap_or_default().here(),
         kept_bytes: KEPT_BYTES,

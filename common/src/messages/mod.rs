@@ -35,8 +35,8 @@ pub use report::{
     Report, SetupDone,
 };
 pub use request::{
-    JobParams, JobRequest, MAX_CLIENT, MAX_LOG_SEGMENT_STEPS, MAX_PRIORITY, MAX_RETENTION_SECONDS, MIN_LOG_SEGMENT_STEPS,
-    MIN_PRIORITY, NORMAL_PRIORITY, ProofKind, RequestError,
+    DEFAULT_LOG_SEGMENT_STEPS, JobParams, JobRequest, MAX_CLIENT, MAX_LOG_SEGMENT_STEPS, MAX_PRIORITY, MAX_RETENTION_SECONDS,
+    MIN_LOG_SEGMENT_STEPS, MIN_PRIORITY, NORMAL_PRIORITY, ProofKind, RequestError,
 };
 
 pub use serde_bytes::ByteBuf;

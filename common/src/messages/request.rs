@@ -12,6 +12,10 @@ pub const MIN_LOG_SEGMENT_STEPS: u8 = 10;
 /// Largest segment a job may ask for, as log2 of its steps.
 pub const MAX_LOG_SEGMENT_STEPS: u8 = 20;
 
+/// Segments of a job that does not say, as log2 of their steps: large, so that lifts and folds are little beside them
+/// (docs/decisions/0007-parameters.md).
+pub const DEFAULT_LOG_SEGMENT_STEPS: u8 = 20;
+
 /// Lowest priority a job may ask for.
 pub const MIN_PRIORITY: u8 = 0;
 /// Highest priority a job may ask for: it is begun before all others.

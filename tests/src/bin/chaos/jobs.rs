@@ -23,6 +23,8 @@ const LOG_STEPS: u8 = 12;
 const FAILING: usize = 8;
 /// A job that takes longer is stuck. Well above what a busy machine needs for all that can happen to one.
 const JOB_LIMIT: Duration = Duration::from_secs(300);
+/// One job in so many is to end with a recursive proof: of segments this short it takes most of the time.
+const RECURSIVE: usize = 8;
 /// Between two looks at a job, and after a request that was not taken.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -94,7 +96,8 @@ impl Flow {
             let failing = chance.below(FAILING) == 0;
             let fit: Vec<&Workload> = workloads.iter().filter(|it| matches!(it.end, RunEnd::Failure(_)) == failing).collect();
             let Some(workload) = chance.pick(&fit) else { return };
-            match self.submit(&client, workload, None).await {
+            let proof = if chance.below(RECURSIVE) == 0 { ProofKind::Recursive } else { ProofKind::Bundle };
+            match self.submit(&client, workload, proof, None).await {
                 Ok(id) => self.wait(id).await,
                 Err(error) => {
                     eprintln!("not submitted: {error:#}");
@@ -108,7 +111,7 @@ impl Flow {
     pub fn submit_hurried(&self, workload: Workload, timeout: Duration) {
         let flow = self.clone();
         tokio::spawn(async move {
-            if let Ok(id) = flow.submit("hurried", &workload, Some(timeout)).await {
+            if let Ok(id) = flow.submit("hurried", &workload, ProofKind::Bundle, Some(timeout)).await {
                 flow.wait(id).await;
             }
         });
@@ -127,10 +130,10 @@ impl Flow {
         });
     }
 
-    async fn submit(&self, client: &str, workload: &Workload, timeout: Option<Duration>) -> Result<JobId> {
+    async fn submit(&self, client: &str, workload: &Workload, proof: ProofKind, timeout: Option<Duration>) -> Result<JobId> {
         let options = JobOptions {
             log_segment_steps: Some(LOG_STEPS),
-            proof: Some(ProofKind::Bundle),
+            proof: Some(proof),
             max_steps: workload.max_steps,
             timeout,
             client: Some(client.to_owned()),
