@@ -10,7 +10,8 @@ use zisk_common::messages::MAX_RETENTION_SECONDS;
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 other; 2 usage; 3 program, input or file not usable; 4 the guest trapped or exited with a code other than 0;
 5 internal failure; 6 no usable NATS; 7 no coordinator; 8 timeout; 9 cancelled; 10 the proof is not valid; 11 the queue is full;
-12 the job to be cancelled had ended otherwise; 13 the job has no result yet; 14 a store is full; 130 interrupted (the job goes on)";
+12 the job to be cancelled had ended otherwise; 13 the job has no result yet; 14 a store is full; 130 interrupted (the job goes on).
+An error has a code, too (ZISK-1012; \"code\" with --json): docs/errors explains each.";
 
 const DOCTOR: &str = "\
 Changes nothing and creates no job. Each check is ok, warning (it works, and somebody should look) or failed.

@@ -3,6 +3,7 @@
 use zisk_common::buckets::BucketError;
 use zisk_common::bus::{BusError, ConnectError};
 use zisk_common::config::ConfigError;
+use zisk_common::errors::ErrorCode;
 use zisk_common::ids::JobId;
 use zisk_common::messages::{CodecError, Failure, FailureKind, JobState, ObjectKey, ObjectScope};
 use zisk_common::objects::ObjectError;
@@ -212,6 +213,35 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// What kind of error it is, for programs; docs/errors has a page on each.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Config(_) => ErrorCode::Settings,
+            Self::Program { .. } => ErrorCode::ProgramUnusable,
+            Self::Connect(_) | Self::Bus(_) => ErrorCode::NatsUnavailable,
+            Self::Full { .. } => ErrorCode::StoreFull,
+            Self::Object(_) => ErrorCode::ObjectStore,
+            Self::ProofGone { .. } => ErrorCode::ProofNotFound,
+            Self::NoCoordinator { .. } | Self::NotConfirmed { .. } => ErrorCode::NoCoordinator,
+            Self::Failed { failure, .. } => failure.kind.code(),
+            Self::Local { kind, .. } => kind.code(),
+            Self::Timeout { .. } => ErrorCode::WaitedTooLong,
+            Self::UnknownJob(_) => ErrorCode::JobNotFound,
+            Self::Forgotten { .. } => ErrorCode::EventsGone,
+            Self::NotEnded { .. } => ErrorCode::NotEnded,
+            Self::NoProof { .. } => ErrorCode::NoProof,
+            Self::UnknownDead(_) => ErrorCode::DeadLetterNotFound,
+            Self::NotAJob { .. } => ErrorCode::NotAJob,
+            Self::Gone { object, .. } if object.scope == ObjectScope::Input => ErrorCode::InputNotFound,
+            Self::Gone { .. } => ErrorCode::ProgramNotFound,
+            Self::Codec(_) => ErrorCode::OtherRelease,
+            Self::Proof { .. } => ErrorCode::ProofInvalid,
+            Self::Bench { .. } => ErrorCode::BenchFailed,
+            Self::Start { .. } => ErrorCode::NotStarted,
+            Self::File { .. } => ErrorCode::File,
+        }
+    }
+
     /// The exit code, as `zisk --help` lists them.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -35,9 +35,14 @@ fn main() -> ExitCode {
         Ok(End::Wrong(code)) => ExitCode::from(code),
         Err(error) => {
             if json {
-                println!("{}", serde_json::json!({ "error": error.to_string(), "exit": error.exit_code() }));
+                let value = serde_json::json!({
+                    "error": error.to_string(),
+                    "code": error.code(),
+                    "exit": error.exit_code(),
+                });
+                println!("{value}");
             }
-            eprintln!("error: {error}");
+            eprintln!("error: {}: {error}", error.code());
             ExitCode::from(error.exit_code())
         }
     }

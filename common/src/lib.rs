@@ -8,6 +8,7 @@ pub mod config;
 pub mod connect;
 pub mod dead;
 pub mod election;
+pub mod errors;
 pub mod follow;
 pub mod full;
 pub mod ids;

@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::codec::{CodecError, Version, decode, encode};
 use super::object::ObjectRef;
 use super::presence::ProgramKeys;
+use crate::errors::ErrorCode;
 use crate::ids::{Digest, JobId, ProgramId, WorkerId};
 use crate::subjects::{Phase, Prefix};
 
@@ -250,6 +251,19 @@ impl FailureKind {
             Self::Busy => "busy",
             Self::Storage => "storage",
             Self::Internal => "internal",
+        }
+    }
+
+    /// The kind as an error.
+    pub const fn code(self) -> ErrorCode {
+        match self {
+            Self::Input => ErrorCode::JobRefused,
+            Self::Execution => ErrorCode::ExecutionFailed,
+            Self::Timeout => ErrorCode::JobTimeout,
+            Self::Cancelled => ErrorCode::JobCancelled,
+            Self::Busy => ErrorCode::QueueFull,
+            Self::Storage => ErrorCode::StoreFull,
+            Self::Internal => ErrorCode::JobFailed,
         }
     }
 }
