@@ -222,6 +222,14 @@ pub struct Run {
     /// Who asks, at most 64 bytes: the cluster is shared fairly between names [default: this program's name and version]
     #[arg(long, env = "ZISK_CLIENT", value_name = "NAME")]
     pub client: Option<String>,
+    /// A pair that is kept with the job and given back by `zisk status` and in events; up to 32 times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub metadata: Vec<(String, String)>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    pair.map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(|| "expected KEY=VALUE".to_owned())
 }
 
 /// `zisk verify`

@@ -7,8 +7,8 @@ use zisk_common::bus::Bus;
 use zisk_common::config::BusArgs;
 use zisk_common::ids::JobId;
 use zisk_common::messages::{
-    Cancel, EventBody, ExecutionSummary, FailureKind, JobParams, JobRecord, JobRequest, JobState, ObjectScope, ProofKind,
-    QueueOrder, Version, WorkerPresence,
+    Cancel, EventBody, ExecutionSummary, FailureKind, JobParams, JobRecord, JobRequest, JobState, Metadata, ObjectScope,
+    ProofKind, QueueOrder, Version, WorkerPresence,
 };
 use zisk_common::objects::Objects;
 use zisk_common::subjects::{ConsumerKind, RequestKind};
@@ -38,6 +38,8 @@ pub struct JobOptions {
     pub priority: Option<u8>,
     /// Seconds for which the cluster keeps the proof after the job's end; 0 is for ever.
     pub keep_proof_seconds: Option<u64>,
+    /// At most 32 pairs of the caller's own, given back in the job's first and last event and in its record.
+    pub metadata: Metadata,
     /// Who asks, at most 64 bytes: what the cluster can do is shared fairly between names. By default this program's name.
     pub client: Option<String>,
 }
@@ -125,6 +127,7 @@ impl RemoteClient {
                 proof_retention_seconds: options.keep_proof_seconds,
             },
             client: options.client.clone().unwrap_or_else(|| format!("zisk {}", env!("CARGO_PKG_VERSION"))),
+            metadata: options.metadata.clone(),
         };
         self.bus.publish_request(kind, &request).await?;
         Ok(job)

@@ -45,6 +45,7 @@ fn request() -> JobRequest {
         input: None,
         params: JobParams::default(),
         client: "test".to_owned(),
+        metadata: Default::default(),
     }
 }
 
@@ -53,7 +54,7 @@ fn challenge(job: JobId) -> Challenge {
 }
 
 fn event(job: JobId, body: EventBody) -> Event {
-    Event { v: Version::default(), job, at_ms: unix_ms(), progress: Progress::default(), body }
+    Event { v: Version::default(), job, at_ms: unix_ms(), progress: Progress::default(), metadata: Default::default(), body }
 }
 
 async fn publish(bus: &Bus) -> JobRequest {

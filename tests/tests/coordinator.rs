@@ -232,6 +232,7 @@ fn request(segments: u64) -> JobRequest {
         input: None,
         params: JobParams { max_steps: Some(segments), ..JobParams::default() },
         client: "test".to_owned(),
+        metadata: Default::default(),
     }
 }
 

@@ -69,6 +69,7 @@ fn request() -> JobRequest {
         input: None,
         params: JobParams::default(),
         client: String::new(),
+        metadata: Default::default(),
     }
 }
 

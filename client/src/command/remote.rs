@@ -221,6 +221,7 @@ pub fn options(run: &Run) -> JobOptions {
         timeout: run.timeout.map(Duration::from_secs),
         priority: run.priority,
         client: run.client.clone(),
+        metadata: run.metadata.iter().cloned().collect(),
         keep_proof_seconds: None,
     }
 }

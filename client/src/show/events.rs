@@ -55,6 +55,9 @@ fn event_json(event: &Event) -> Value {
         "steps": counts.steps,
         "repeated": counts.repeated,
     });
+    if !event.metadata.is_empty() {
+        value["metadata"] = json!(event.metadata);
+    }
     let more = match &event.body {
         EventBody::Accepted { position } => json!({ "position": position }),
         EventBody::Admitted {} | EventBody::Executing {} => json!({}),

@@ -123,6 +123,7 @@ fn job_json(job: &JobRecord, queue: &QueueOrder) -> Value {
         "position": queue.position(job.job).filter(|_| job.is_waiting()),
         "priority": job.priority(),
         "client": job.request.client,
+        "metadata": job.request.metadata,
         "program": job.request.program.to_string(),
         "segments": job.progress.segments,
         "planned": job.progress.planned,
@@ -172,6 +173,9 @@ pub fn status(job: &JobRecord, queue: &QueueOrder, as_json: bool) {
         println!("queue        {standing}, priority {}", job.priority());
     }
     println!("program      {}", job.request.program);
+    for (key, value) in &job.request.metadata {
+        println!("metadata     {}={}", key.escape_debug(), value.escape_debug());
+    }
     println!("steps        {}", counts.steps);
     println!("cut          {}", of(counts.planned));
     println!("contributed  {}", of(counts.contributed));

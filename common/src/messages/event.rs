@@ -6,6 +6,7 @@ use super::codec::Version;
 use super::job::ExecutionSummary;
 use super::object::ObjectRef;
 use super::report::Failure;
+use super::request::Metadata;
 use crate::ids::{JobId, WorkerId};
 use crate::subjects::{EventKind, Prefix};
 
@@ -20,6 +21,9 @@ pub struct Event {
     pub at_ms: u64,
     /// The counters after this event.
     pub progress: Progress,
+    /// The request's metadata, in the job's first and in its terminal event.
+    #[serde(default, skip_serializing_if = "Metadata::is_empty")]
+    pub metadata: Metadata,
     /// What happened.
     pub body: EventBody,
 }

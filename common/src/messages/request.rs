@@ -1,5 +1,7 @@
 //! What clients ask for.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -29,6 +31,16 @@ pub const MAX_RETENTION_SECONDS: u64 = 10 * 365 * 24 * 3600;
 /// Longest name of a client, in bytes.
 pub const MAX_CLIENT: usize = 64;
 
+/// Pairs of metadata that a job may have.
+pub const MAX_METADATA: usize = 32;
+/// Longest key of metadata, in bytes.
+pub const MAX_METADATA_KEY: usize = 64;
+/// Longest value of metadata, in bytes.
+pub const MAX_METADATA_VALUE: usize = 512;
+
+/// Pairs of texts that mean something to the client alone: kept with the job, and given back.
+pub type Metadata = BTreeMap<String, String>;
+
 /// A job: what to run, on what. Which of setup, execute, prove is in the subject.
 ///
 /// A person may publish one by hand as JSON, so what is not known here is refused rather than ignored.
@@ -52,6 +64,9 @@ pub struct JobRequest {
     /// with those of the others.
     #[serde(default)]
     pub client: String,
+    /// At most [`MAX_METADATA`] pairs of the client's own, given back in the job's first and last event and in its record.
+    #[serde(default, skip_serializing_if = "Metadata::is_empty")]
+    pub metadata: Metadata,
 }
 
 /// What kind of proof a job ends with.
@@ -105,6 +120,14 @@ pub enum RequestError {
         /// Its length.
         bytes: usize,
     },
+    /// There is too much metadata, or too long.
+    #[error("metadata {key:?} {problem}: expected {}", Self::METADATA)]
+    Metadata {
+        /// The key; the first one too many, where there are too many.
+        key: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
     /// The input names an object of another kind.
     #[error("input {key} is not an input object: expected input/<digest>")]
     Input {
@@ -113,7 +136,41 @@ pub enum RequestError {
     },
 }
 
+impl RequestError {
+    const METADATA: &str = "at most 32 pairs, keys of 1 to 64 bytes, values of at most 512 bytes";
+
+    /// The field that is wrong.
+    pub fn field(&self) -> String {
+        match self {
+            Self::OutOfRange { field, .. } => (*field).to_owned(),
+            Self::Client { .. } => "client".to_owned(),
+            Self::Metadata { key, .. } => format!("metadata.{key}"),
+            Self::Input { .. } => "input".to_owned(),
+        }
+    }
+
+    /// What it may be.
+    pub fn allowed(&self) -> String {
+        match self {
+            Self::OutOfRange { expected, .. } => expected.clone(),
+            Self::Client { .. } => format!("at most {MAX_CLIENT} bytes"),
+            Self::Metadata { .. } => Self::METADATA.to_owned(),
+            Self::Input { .. } => "input/<digest>".to_owned(),
+        }
+    }
+}
+
 impl JobRequest {
+    /// Cuts off what is too long, so that a request that is refused fits its record.
+    pub fn shorten(&mut self) {
+        if self.client.len() > MAX_CLIENT {
+            self.client.truncate(self.client.floor_char_boundary(MAX_CLIENT));
+        }
+        if check_metadata(&self.metadata).is_err() {
+            self.metadata.clear();
+        }
+    }
+
     /// Checks ranges.
     ///
     /// # Errors
@@ -147,9 +204,26 @@ impl JobRequest {
         if self.client.len() > MAX_CLIENT {
             return Err(RequestError::Client { bytes: self.client.len() });
         }
+        check_metadata(&self.metadata)?;
         match &self.input {
             Some(input) if input.key.scope != ObjectScope::Input => Err(RequestError::Input { key: input.key.to_string() }),
             _ => Ok(()),
         }
     }
+}
+
+fn check_metadata(metadata: &Metadata) -> Result<(), RequestError> {
+    let wrong = |key: &str, problem| Err(RequestError::Metadata { key: key.chars().take(MAX_METADATA_KEY).collect(), problem });
+    if let Some(key) = metadata.keys().nth(MAX_METADATA) {
+        return wrong(key, "is one too many");
+    }
+    for (key, value) in metadata {
+        if key.is_empty() || key.len() > MAX_METADATA_KEY {
+            return wrong(key, "is no key");
+        }
+        if value.len() > MAX_METADATA_VALUE {
+            return wrong(key, "has too long a value");
+        }
+    }
+    Ok(())
 }

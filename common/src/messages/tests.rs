@@ -10,6 +10,7 @@ fn request() -> JobRequest {
         input: Some(ObjectRef { key: ObjectKey { scope: ObjectScope::Input, digest: Digest::of(b"in") }, size: 2 }),
         params: JobParams { max_steps: Some(5), ..JobParams::default() },
         client: "test".to_owned(),
+        metadata: Default::default(),
     }
 }
 
@@ -25,12 +26,32 @@ fn requests_cross_in_both_encodings() {
 }
 
 #[test]
+fn metadata_is_bounded() {
+    let with = |pairs: Vec<(String, String)>| JobRequest { metadata: pairs.into_iter().collect(), ..request() };
+    let text = |request: JobRequest| request.validate().unwrap_err().to_string();
+    let full: Vec<_> = (0..MAX_METADATA).map(|n| (format!("{n:064}"), "x".repeat(MAX_METADATA_VALUE))).collect();
+    let good = with(full.clone());
+    assert_eq!(good.validate(), Ok(()));
+    assert_eq!(decode::<JobRequest>(&encode(&good).unwrap()).unwrap(), good);
+    let mut more = full;
+    more.push(("more".to_owned(), String::new()));
+    assert!(text(with(more)).contains("\"more\" is one too many: expected at most 32 pairs"));
+    assert!(text(with(vec![("k".repeat(MAX_METADATA_KEY + 1), String::new())])).contains("is no key"));
+    assert!(text(with(vec![(String::new(), String::new())])).contains("is no key"));
+    let error = with(vec![("k".to_owned(), "x".repeat(MAX_METADATA_VALUE + 1))]).validate().unwrap_err();
+    assert_eq!((error.field().as_str(), error.allowed().contains("at most 512 bytes")), ("metadata.k", true));
+    // An event without any reads as before.
+    assert!(!encode_json(&request()).unwrap().windows(8).any(|bytes| bytes == b"metadata"));
+}
+
+#[test]
 fn events_cross_with_their_bytes() {
     let event = Event {
         v: Version::default(),
         job: JobId::random(),
         at_ms: unix_ms(),
         progress: Progress { segments: Some(3), ..Progress::default() },
+        metadata: Default::default(),
         body: EventBody::Executed {
             summary: ExecutionSummary { outputs: ByteBuf::from(vec![0, 255, 7]), ..ExecutionSummary::default() },
         },

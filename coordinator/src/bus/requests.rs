@@ -3,7 +3,9 @@
 use metrics::counter;
 use zisk_common::buckets::BucketError;
 use zisk_common::ids::JobId;
-use zisk_common::messages::{Event, EventBody, Failure, FailureKind, JobRequest, ObjectKey, Progress, Version, unix_ms};
+use zisk_common::messages::{
+    Event, EventBody, Failure, FailureKind, JobRequest, Metadata, ObjectKey, Progress, Version, unix_ms,
+};
 use zisk_common::pull::Delivery;
 use zisk_common::subjects::{RequestKind, StreamKind};
 
@@ -139,6 +141,7 @@ impl Coordinator {
                 job,
                 at_ms: unix_ms(),
                 progress: Progress::default(),
+                metadata: Metadata::new(),
                 body: EventBody::Failed { failure },
             };
             self.bus.publish_event(&event).await?;

@@ -301,6 +301,7 @@ mod tests {
             input: Some(object(ObjectScope::Input, 2)),
             params: Default::default(),
             client: String::new(),
+            metadata: Default::default(),
         };
         let defaults =
             Defaults { log_segment_steps: 18, max_steps: 1, timeout_seconds: 1, proof_retention_seconds: 1, max_attempts: 1 };

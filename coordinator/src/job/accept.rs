@@ -40,6 +40,7 @@ impl Defaults {
 pub fn accept(goal: RequestKind, mut request: JobRequest, bytes: u64, defaults: &Defaults, at_ms: u64) -> JobRecord {
     if let Err(error) = request.validate() {
         let failure = Failure::new(FailureKind::Input, format!("request refused: {error}"));
+        request.shorten();
         return refuse(first_record(goal, request, bytes, defaults.max_attempts, at_ms), failure);
     }
     request.params = defaults.fill(&request.params);
@@ -92,5 +93,49 @@ fn first_record(goal: RequestKind, request: JobRequest, bytes: u64, max_attempts
         incidents: Vec::new(),
         bytes,
         cleaned: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zisk_common::ids::{Digest, JobId};
+    use zisk_common::messages::MAX_METADATA_VALUE;
+
+    use super::super::fixtures::DEFAULTS;
+    use super::*;
+
+    fn request(value: &str) -> JobRequest {
+        JobRequest {
+            v: Version::default(),
+            job: JobId::random(),
+            program: Digest::of(b"elf"),
+            input: None,
+            params: JobParams::default(),
+            client: "x".repeat(1000),
+            metadata: [("order".to_owned(), value.to_owned())].into(),
+        }
+    }
+
+    #[test]
+    fn a_request_too_large_for_its_record_is_refused_without_what_is_too_large() {
+        let record = accept(RequestKind::Prove, request(&"1".repeat(MAX_METADATA_VALUE + 1)), 1, &DEFAULTS, 1);
+        assert_eq!(record.state, JobState::Failed);
+        assert_eq!((record.request.client.len(), record.request.metadata.len()), (64, 0));
+    }
+
+    #[test]
+    fn metadata_comes_back_in_the_first_and_the_last_event_alone() {
+        let request = JobRequest { client: String::new(), ..request("17") };
+        let mut record = accept(RequestKind::Prove, request.clone(), 1, &DEFAULTS, 1);
+        let metadata = |body| event(&record, 1, body).metadata;
+        assert_eq!(metadata(EventBody::Accepted { position: None }), request.metadata);
+        assert!(metadata(EventBody::Executing {}).is_empty());
+        record = refuse(record, Failure::new(FailureKind::Busy, "full"));
+        let commands = accepted(&record, None);
+        let mut events = commands.iter().filter_map(|command| match command {
+            Command::Publish(event) => Some(event),
+            _ => None,
+        });
+        assert!(events.next().is_some_and(|event| event.kind().is_terminal() && event.metadata == request.metadata));
     }
 }

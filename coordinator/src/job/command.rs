@@ -3,9 +3,9 @@
 use zisk_common::ids::JobId;
 use zisk_common::messages::{
     AggregateAssignment, Assignment, ByteBuf, Cancel, Challenge, Dead, DeadJob, DeadLetter, Event, EventBody, Failure,
-    FailureKind, FoldRecord, JobRecord, JobState, PlanAssignment, SegmentAssignment, Version,
+    FailureKind, FoldRecord, JobRecord, JobState, Metadata, PlanAssignment, SegmentAssignment, Version,
 };
-use zisk_common::subjects::{Phase, RequestKind};
+use zisk_common::subjects::{EventKind, Phase, RequestKind};
 
 use super::failure::pause_ms;
 use super::judge::{former_aggregators, is_over};
@@ -35,9 +35,14 @@ pub enum Command {
     CleanUp,
 }
 
-/// An event of the job, with its counters.
+/// An event of the job, with its counters; the first and the last with its metadata.
 pub(super) fn event(record: &JobRecord, at_ms: u64, body: EventBody) -> Event {
-    Event { v: Version::default(), job: record.job, at_ms, progress: record.progress, body }
+    let kind = body.kind();
+    let metadata = match kind == EventKind::Accepted || kind.is_terminal() {
+        true => record.request.metadata.clone(),
+        false => Metadata::new(),
+    };
+    Event { v: Version::default(), job: record.job, at_ms, progress: record.progress, metadata, body }
 }
 
 /// The plan's assignment.

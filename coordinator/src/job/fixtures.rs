@@ -61,6 +61,7 @@ impl World {
             input: None,
             params: JobParams::default(),
             client: String::new(),
+            metadata: Default::default(),
         };
         let record = accept(goal, request, 10, &DEFAULTS, 1_000);
         let commands = accepted(&record, Some(1));

@@ -207,6 +207,7 @@ impl Stage {
             input: Some(input),
             params: params.clone(),
             client: String::new(),
+            metadata: Default::default(),
         };
         self.bus.jobs().await.unwrap().create(job, &record(goal, request)).await.unwrap();
         let plan = PlanAssignment {
@@ -400,7 +401,8 @@ impl Conductor {
     }
 
     async fn event(&self, job: JobId, body: EventBody) {
-        let event = Event { v: Version::default(), job, at_ms: 0, progress: Progress::default(), body };
+        let event =
+            Event { v: Version::default(), job, at_ms: 0, progress: Progress::default(), metadata: Default::default(), body };
         self.bus.publish_event(&event).await.unwrap();
     }
 }
