@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks that links between the Markdown files of this repository lead somewhere, and that every path they show in backquotes exists.
+# Checks that links between the Markdown files of this repository lead somewhere, that every path they show in backquotes exists, and
+# that every test does which is named as the proof of something.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bad=0
@@ -22,4 +23,15 @@ while IFS= read -r file; do
     done < <(grep -o '`\(scripts\|prover\|docs\|guests\|common\|worker\|client\|coordinator\|tests\|fuzz\|schemas\|compose\)/[A-Za-z0-9_./-]*`' "$file" |
         tr -d '`' | sort -u)
 done < <(git ls-files --cached --others --exclude-standard '*.md')
+# Four words and more are a test's name; settings are shorter.
+for file in docs/guide-conformance.md docs/scenarios.md; do
+    # shellcheck disable=SC2016
+    while IFS= read -r name; do
+        if ! git grep --untracked --quiet "fn $name(" -- '*.rs'; then
+            # shellcheck disable=SC2016
+            printf '%s: there is no test `%s`\n' "$file" "$name" >&2
+            bad=1
+        fi
+    done < <(grep -o '`[a-z0-9]*_[a-z0-9]*_[a-z0-9]*_[a-z0-9_]*`' "$file" | tr -d '`' | sort -u)
+done
 exit "$bad"

@@ -70,8 +70,8 @@ pub fn init_logs(args: &LogArgs, console: Console) -> Result<(), TelemetryError>
     let value = std::env::var("RUST_LOG")
         .ok()
         .filter(|value| !value.is_empty())
-        .or_else(|| args.level.clone())
         // async-nats says "event: connected" on its own; our own lines say it with more.
+        .or_else(|| args.level.clone().filter(|level| level != "info"))
         .unwrap_or_else(|| "info,async_nats=warn".to_owned());
     let filter =
         EnvFilter::try_new(&value).map_err(|error| TelemetryError::Filter { value: value.clone(), reason: error.to_string() })?;

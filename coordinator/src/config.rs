@@ -1,49 +1,24 @@
-//! Configuration: defaults, then the file, then `ZISK_COORDINATOR_*`, then flags; later wins.
+//! Configuration: the settings of [`crate::keys`] as structures, one a table.
 
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
-use serde::Deserialize;
-use zisk_common::config::{BusArgs, ConfigError, LogArgs, Secret, set_from_environment};
-use zisk_common::messages::{DEFAULT_ATTEMPTS, DEFAULT_LOG_SEGMENT_STEPS, MAX_RETENTION_SECONDS};
+use serde::{Deserialize, Serialize};
+use zisk_common::config::{BusArgs, ConfigError, LogArgs, Secret, Settings};
 
 use crate::bus::{self, Retention, Room};
 use crate::job::{Defaults, Limits};
 
-/// What every environment variable that sets a value of the file starts with: `ZISK_COORDINATOR_<TABLE>_<KEY>`.
-const ENVIRONMENT: &str = "ZISK_COORDINATOR_";
-
-/// Coordinates a ZisK cluster over NATS JetStream.
-///
-/// Every value of the configuration file can also be given as `ZISK_COORDINATOR_<TABLE>_<KEY>`, such as
-/// ZISK_COORDINATOR_METRICS_PORT.
-#[derive(Debug, Default, Parser)]
-#[command(name = "zisk-coordinator", version)]
-pub struct Flags {
-    /// Configuration file (TOML)
-    #[arg(long, env = "ZISK_COORDINATOR_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Port of /health and /metrics; 0 picks a free one [default: 9090]
-    #[arg(long, value_name = "PORT")]
-    pub metrics_port: Option<u16>,
-    /// How to reach the bus.
-    #[command(flatten)]
-    pub bus: BusArgs,
-    /// What is logged.
-    #[command(flatten)]
-    pub log: LogArgs,
-}
-
 /// The configuration file.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Config {
     /// Who this coordinator is.
     pub service: Service,
     /// How it stops, and how long it leads without a sign of life.
     pub server: Server,
+    /// What the guide sets of a coordinator's inside.
+    pub coordinator: Core,
     /// Where it shows its metrics.
     pub metrics: Metrics,
     /// What it logs.
@@ -63,8 +38,8 @@ pub struct Config {
 }
 
 /// `[service]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Service {
     /// Shown in the log.
     pub name: String,
@@ -72,14 +47,8 @@ pub struct Service {
     pub environment: Environment,
 }
 
-impl Default for Service {
-    fn default() -> Self {
-        Self { name: "ZisK Coordinator".to_owned(), environment: Environment::Development }
-    }
-}
-
 /// What the coordinator is used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)] // the names say it
 pub enum Environment {
@@ -89,24 +58,32 @@ pub enum Environment {
 }
 
 /// `[server]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Server {
+    /// The guide's: without effect.
+    pub host: String,
+    /// The guide's: without effect.
+    pub port: u16,
     /// Seconds to finish what is in hand after a signal, before a forced exit.
     pub shutdown_timeout_seconds: u64,
     /// Seconds after which a leader that is silent is replaced by a coordinator that stands by; 1 to 60.
     pub leader_lease_seconds: u64,
 }
 
-impl Default for Server {
-    fn default() -> Self {
-        Self { shutdown_timeout_seconds: 30, leader_lease_seconds: 5 }
-    }
+/// `[coordinator]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Core {
+    /// The guide's: without effect.
+    pub port: u16,
+    /// A second file of settings, over the first.
+    pub config_file: Option<PathBuf>,
 }
 
 /// `[metrics]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Metrics {
     /// Whether `/metrics` shows anything; `/health` is there either way.
     pub enabled: bool,
@@ -116,15 +93,9 @@ pub struct Metrics {
     pub port: u16,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self { enabled: true, host: "0.0.0.0".to_owned(), port: 9090 }
-    }
-}
-
 /// `[nats]`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Nats {
     /// Server, or several separated by commas.
     pub url: Option<String>,
@@ -145,16 +116,16 @@ pub struct Nats {
 }
 
 /// `[store]`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Store {
     /// jetstream, or file:///directory.
     pub url: Option<String>,
 }
 
 /// `[jobs]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Jobs {
     /// log2 of the steps of a segment.
     pub log_segment_steps: u8,
@@ -168,22 +139,9 @@ pub struct Jobs {
     pub verify_proofs: bool,
 }
 
-impl Default for Jobs {
-    fn default() -> Self {
-        // The largest job of 2^20 steps a segment has 2^14 segments.
-        Self {
-            log_segment_steps: DEFAULT_LOG_SEGMENT_STEPS,
-            max_steps: 1 << 34,
-            timeout_seconds: 3600,
-            max_attempts: DEFAULT_ATTEMPTS,
-            verify_proofs: true,
-        }
-    }
-}
-
 /// `[dead]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct DeadLetters {
     /// Days after which an entry goes; 1 to 3650.
     pub max_age_days: u64,
@@ -191,15 +149,9 @@ pub struct DeadLetters {
     pub max_entries: u64,
 }
 
-impl Default for DeadLetters {
-    fn default() -> Self {
-        Self { max_age_days: 30, max_entries: 1000 }
-    }
-}
-
 /// `[queue]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Queue {
     /// Jobs that run at once, at most 10,000; 0 is two more than the cluster has compute units, and at least four.
     pub running_jobs: u32,
@@ -209,15 +161,9 @@ pub struct Queue {
     pub max_bytes: u64,
 }
 
-impl Default for Queue {
-    fn default() -> Self {
-        Self { running_jobs: 0, max_jobs: 10_000, max_bytes: 16 << 30 }
-    }
-}
-
 /// `[storage]`. Of the times, 0 is for ever.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Storage {
     /// Seconds for which a job's proof is kept after its end, unless the job says.
     pub proof_retention_seconds: u64,
@@ -237,36 +183,7 @@ pub struct Storage {
     pub max_object_bytes: u64,
 }
 
-impl Default for Storage {
-    fn default() -> Self {
-        const DAY: u64 = 24 * 3600;
-        Self {
-            proof_retention_seconds: 30 * DAY,
-            record_retention_seconds: 30 * DAY,
-            input_retention_seconds: 7 * DAY,
-            program_retention_seconds: 30 * DAY,
-            grace_seconds: 3600,
-            sweep_seconds: 600,
-            reserve_bytes: 16 << 20,
-            max_object_bytes: 0,
-        }
-    }
-}
-
 impl Storage {
-    fn check(&self) -> Result<(), ConfigError> {
-        const KEPT: RangeInclusive<u64> = 0..=MAX_RETENTION_SECONDS;
-        const EXPECTED: &str = "0 (for ever) to 315360000 (ten years)";
-        in_range("[storage] proof_retention_seconds", self.proof_retention_seconds, KEPT, EXPECTED)?;
-        in_range("[storage] record_retention_seconds", self.record_retention_seconds, KEPT, EXPECTED)?;
-        in_range("[storage] input_retention_seconds", self.input_retention_seconds, KEPT, EXPECTED)?;
-        in_range("[storage] program_retention_seconds", self.program_retention_seconds, KEPT, EXPECTED)?;
-        in_range("[storage] grace_seconds", self.grace_seconds, 1..=604_800, "1 to 604800 (a week)")?;
-        in_range("[storage] sweep_seconds", self.sweep_seconds, 1..=86_400, "1 to 86400 (a day)")?;
-        in_range("[storage] reserve_bytes", self.reserve_bytes, 0..=1 << 30, "0 (none) to 1073741824 (1 GiB)")?;
-        in_range("[storage] max_object_bytes", self.max_object_bytes, 0..=i64::MAX as u64, "0 (no limit) to 2^63 - 1")
-    }
-
     /// The same for the coordinator.
     pub fn settings(&self) -> bus::Storage {
         let kept = |seconds: u64| Some(seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs);
@@ -283,47 +200,20 @@ impl Storage {
 }
 
 impl Config {
-    /// Puts all sources together.
+    /// These settings, checked.
     ///
     /// # Errors
-    /// [`ConfigError`] naming the key.
-    pub fn load(flags: &Flags, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let mut sources = Vec::new();
-        let mut tables: toml::Table = match &flags.config {
-            Some(path) => {
-                sources.push(path.display().to_string());
-                zisk_common::config::read_file(path)?
-            }
-            None => toml::Table::new(),
-        };
-        let own = [format!("{ENVIRONMENT}CONFIG")];
-        sources.extend(set_from_environment(&mut tables, ENVIRONMENT, &own, environment));
-        let mut config: Self = tables
-            .try_into()
-            .map_err(|error: toml::de::Error| ConfigError::Keys { sources: sources.join(", "), reason: error.to_string() })?;
-        if let Some(port) = flags.metrics_port {
-            config.metrics.port = port;
-        }
-        config.check()?;
+    /// [`ConfigError`] naming the setting.
+    pub fn new(settings: &Settings) -> Result<Self, ConfigError> {
+        let config: Self = settings.typed()?;
+        config.bus_args().bus(&config.service.name)?;
         Ok(config)
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
-        in_range("[server] leader_lease_seconds", self.server.leader_lease_seconds, 1..=60, "1 to 60")?;
-        self.storage.check()?;
-        in_range("[jobs] max_attempts", self.jobs.max_attempts.into(), 1..=100, "1 to 100")?;
-        in_range("[dead] max_age_days", self.dead.max_age_days, 1..=3650, "1 to 3650")?;
-        in_range("[dead] max_entries", self.dead.max_entries, 10..=100_000, "10 to 100000")?;
-        in_range("[queue] running_jobs", self.queue.running_jobs.into(), 0..=10_000, "0 (by compute units) to 10000")?;
-        // The order of those that wait is one entry of a bucket, which must stay below the server's largest message.
-        in_range("[queue] max_jobs", self.queue.max_jobs.into(), 1..=10_000, "1 to 10000")?;
-        in_range("[queue] max_bytes", self.queue.max_bytes, 1..=u64::MAX, "at least 1")
-    }
-
-    /// How to reach the bus and the object store, flags first.
-    pub fn bus_args(&self, flags: &Flags) -> BusArgs {
+    /// How to reach the bus and the object store.
+    pub fn bus_args(&self) -> BusArgs {
         let nats = self.nats.clone();
-        flags.bus.clone().over(BusArgs {
+        BusArgs {
             nats_url: nats.url,
             nats_creds: nats.credentials,
             nats_user: nats.user,
@@ -333,13 +223,9 @@ impl Config {
             replicas: nats.replicas,
             ack_wait_seconds: nats.ack_wait_seconds,
             lease_seconds: nats.lease_seconds,
+            // The service tries again itself.
             connect_seconds: None,
-        })
-    }
-
-    /// What is logged, flags first.
-    pub fn log_args(&self, flags: &Flags) -> LogArgs {
-        flags.log.clone().over(self.logging.clone())
+        }
     }
 
     /// The same for the coordinator.
@@ -372,55 +258,71 @@ impl Queue {
     }
 }
 
-fn in_range(key: &'static str, value: u64, range: RangeInclusive<u64>, expected: &'static str) -> Result<(), ConfigError> {
-    if range.contains(&value) { Ok(()) } else { Err(ConfigError::Value { key, value: value.to_string(), expected }) }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
 
-    fn load(file: &str, environment: &[(&str, &str)], flags: &[&str]) -> Result<(Config, Flags), String> {
-        let path = std::env::temp_dir().join(format!("zisk-config-{}-{:p}.toml", std::process::id(), &file));
-        std::fs::write(&path, file).unwrap();
-        let path_text = path.to_str().unwrap();
-        let arguments = ["zisk-coordinator", "--config", path_text].into_iter().chain(flags.iter().copied());
-        let flags = Flags::parse_from(arguments);
-        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let config = Config::load(&flags, environment);
-        std::fs::remove_file(&path).unwrap();
-        config.map(|config| (config, flags)).map_err(|error| error.to_string())
+    use zisk_common::bus::BusConfig;
+    use zisk_common::config::testing;
+    use zisk_common::messages::{DEFAULT_ATTEMPTS, DEFAULT_LOG_SEGMENT_STEPS};
+
+    use super::*;
+    use crate::keys::program;
+
+    #[test]
+    fn every_setting_comes_from_the_last_that_says_it() {
+        testing::check_precedence(&program(), |settings| toml::Table::try_from(settings.typed::<Config>().unwrap()).unwrap());
     }
 
     #[test]
-    fn later_sources_win() {
-        let file = "[metrics]\nport = 1\n[nats]\nurl = 'nats://file:1'\nprefix = 'from.file'";
-        let environment = [("ZISK_COORDINATOR_METRICS_PORT", "2"), ("ZISK_COORDINATOR_NATS_URL", "nats://env:1"), ("PATH", "x")];
-        let (config, _) = load(file, &environment, &[]).unwrap();
-        assert_eq!((config.metrics.port, config.server.shutdown_timeout_seconds), (2, 30));
-        let (config, flags) = load(file, &environment, &["--metrics-port", "3", "--nats-url", "nats://flag:1"]).unwrap();
-        assert_eq!(config.metrics.port, 3);
-        let bus = config.bus_args(&flags).bus("test").unwrap();
-        assert_eq!((bus.url.as_str(), bus.prefix.to_string().as_str()), ("nats://flag:1", "from.file"));
+    fn every_value_out_of_range_is_refused_by_name() {
+        testing::check_ranges(&program());
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_bus_and_of_requests() {
+        let config = Config::new(&Settings::new(&program().keys)).unwrap();
+        let (bus, default) = (config.bus_args().bus("").unwrap(), BusConfig::default());
+        assert_eq!((&bus.url, &bus.prefix, bus.replicas), (&default.url, &default.prefix, default.replicas));
+        assert_eq!((bus.ack_wait, bus.lease), (default.ack_wait, default.lease));
+        assert_eq!(Duration::from_secs(config.server.leader_lease_seconds), default.leader_lease);
+        assert_eq!((config.jobs.log_segment_steps, config.jobs.max_attempts), (DEFAULT_LOG_SEGMENT_STEPS, DEFAULT_ATTEMPTS));
+        assert_eq!(config.bus_args().store().unwrap(), zisk_common::objects::StoreUrl::default());
+    }
+
+    #[test]
+    fn the_second_file_goes_over_the_first_and_below_the_environment() {
+        let directory = tempfile::tempdir().unwrap();
+        let (first, second) = (directory.path().join("first.toml"), directory.path().join("second.toml"));
+        std::fs::write(&first, format!("[coordinator]\nconfig_file = {second:?}\n[queue]\nmax_jobs = 1\nrunning_jobs = 1"))
+            .unwrap();
+        std::fs::write(&second, "[queue]\nmax_jobs = 2\nrunning_jobs = 2").unwrap();
+        let environment = [("ZISK_COORDINATOR_QUEUE_RUNNING_JOBS", "3")];
+        let settings = testing::read(&program(), &["--config", first.to_str().unwrap()], &environment).unwrap();
+        let config = Config::new(&settings).unwrap();
+        assert_eq!((config.queue.max_jobs, config.queue.running_jobs), (2, 3));
     }
 
     #[test]
     fn mistakes_are_named() {
-        let error = load("[metrics]\nprot = 1", &[], &[]).unwrap_err();
-        assert!(error.contains("prot") && error.contains("`port`"), "{error}");
-        let error = load("", &[("ZISK_COORDINATOR_METRICS_PORT", "many")], &[]).unwrap_err();
-        assert!(error.contains("ZISK_COORDINATOR_METRICS_PORT") && error.contains("many"), "{error}");
-        let error = load("", &[("ZISK_COORDINATOR_METRIX_PORT", "1")], &[]).unwrap_err();
-        assert!(error.contains("metrix"), "{error}");
-        let error = load("", &[("ZISK_COORDINATOR_SERVER_LEADER_LEASE_SECONDS", "0")], &[]).unwrap_err();
-        assert!(error.contains("leader_lease_seconds is 0: expected 1 to 60"), "{error}");
-        let error = load("[storage]\nproof_retention_seconds = 315360001", &[], &[]).unwrap_err();
-        assert!(error.contains("[storage] proof_retention_seconds is 315360001: expected 0 (for ever)"), "{error}");
-        let error = load("", &[("ZISK_COORDINATOR_STORAGE_GRACE_SECONDS", "0")], &[]).unwrap_err();
-        assert!(error.contains("[storage] grace_seconds is 0: expected 1 to 604800"), "{error}");
-        let error = load("", &[("ZISK_COORDINATOR_JOBS_MAX_ATTEMPTS", "0")], &[]).unwrap_err();
-        assert!(error.contains("[jobs] max_attempts is 0: expected 1 to 100"), "{error}");
-        let error = load("[queue]\nmax_jobs = 10001", &[], &[]).unwrap_err();
-        assert!(error.contains("[queue] max_jobs is 10001: expected 1 to 10000"), "{error}");
+        let said = |arguments: &[&str], environment: &[(&str, &str)]| {
+            testing::read(&program(), arguments, environment)
+                .and_then(|settings| Config::new(&settings).map(drop))
+                .unwrap_err()
+                .to_string()
+        };
+        let error = said(&["--queue-max-jobs", "10001"], &[]);
+        assert_eq!(error, "queue.max_jobs is \"10001\" (flag --queue-max-jobs): expected 1 to 10000");
+        let error = said(&[], &[("ZISK_COORDINATOR_METRIX_PORT", "1")]);
+        assert!(
+            error.contains("ZISK_COORDINATOR_METRIX_PORT") && error.ends_with("the nearest is ZISK_COORDINATOR_METRICS_PORT"),
+            "{error}"
+        );
+        let error = said(&[], &[("ZISK_COORDINATOR_PORT_9090_TCP", "tcp://10.0.0.1:9090")]);
+        assert!(error.contains("enableServiceLinks"), "{error}");
+        let error = said(&["--replicas", "2"], &[]);
+        assert!(error.contains("replicas is 2: expected 1, 3 or 5"), "{error}");
+        let error = said(&[], &[("ZISK_NATS_USER", "me")]);
+        assert!(error.contains("needs a password"), "{error}");
     }
 }

@@ -8,7 +8,7 @@ use zisk_common::ids::CoordinatorId;
 use zisk_common::keep_alive::KeepAlive;
 use zisk_common::subjects::BucketKind;
 
-use crate::bus::Room;
+use crate::bus::{NotReady, Room};
 
 /// How often one that stands by looks whether the lease is free: expired entries vanish without a message.
 const LOOK: Duration = Duration::from_millis(500);
@@ -16,8 +16,15 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long standing for election may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Waits, for as long as it takes, until this coordinator leads.
-pub async fn stand_by(bus: &Bus, keep_alive: &KeepAlive, id: CoordinatorId, room: Room) -> Lease<Leadership> {
+/// Waits, for as long as it takes, until this coordinator leads. One that stands by while another leads is ready: it does what it
+/// is for.
+pub async fn stand_by(
+    bus: &Bus,
+    keep_alive: &KeepAlive,
+    id: CoordinatorId,
+    room: Room,
+    not_ready: &NotReady,
+) -> Lease<Leadership> {
     let mut others = None;
     let mut prepared = false;
     loop {
@@ -31,10 +38,11 @@ pub async fn stand_by(bus: &Bus, keep_alive: &KeepAlive, id: CoordinatorId, room
                 if let Some(lease) = bus.stand(keep_alive, Leadership, id).await? {
                     return Ok(Some(lease));
                 }
-                if let Some(leader) = bus.leader().await?
-                    && others.replace(leader) != Some(leader)
-                {
-                    tracing::info!("coordinator ready: it stands by, coordinator {leader} leads");
+                if let Some(leader) = bus.leader().await? {
+                    not_ready.send_replace(None);
+                    if others.replace(leader) != Some(leader) {
+                        tracing::info!("coordinator ready: it stands by, coordinator {leader} leads");
+                    }
                 }
                 Ok::<_, BusError>(None)
             };
@@ -52,6 +60,7 @@ pub async fn stand_by(bus: &Bus, keep_alive: &KeepAlive, id: CoordinatorId, room
             Ok(None) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot stand by yet; trying again");
+                not_ready.send_replace(Some(format!("it cannot stand by: {error}")));
                 prepared = false;
                 // With nobody leading there is nobody else to do it.
                 if let Err(error) = give_up_reserve_if_full(bus, room).await {

@@ -4,6 +4,7 @@
 pub mod bus;
 pub mod config;
 pub mod job;
+pub mod keys;
 pub mod leadership;
 pub mod metric_definitions;
 pub mod service;

@@ -3,11 +3,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use zisk_coordinator::config::Flags;
-
 fn main() -> ExitCode {
-    match zisk_coordinator::service::run(&Flags::parse()) {
+    match zisk_coordinator::service::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("zisk-coordinator: {error:#}");

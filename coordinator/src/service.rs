@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zisk_common::bus::{Bus, BusConfig, ConnectError};
+use zisk_common::config::Asked;
 use zisk_common::election::{Leadership, Lease, Tenure};
 use zisk_common::ids::CoordinatorId;
 use zisk_common::keep_alive::{KeepAlive, KeepAliveError};
@@ -17,8 +18,9 @@ use zisk_common::objects::{Objects, StoreUrl};
 use zisk_common::telemetry::{self, Console};
 
 use crate::bus::{Coordinator, NotReady, upkeep};
-use crate::config::{Config, Flags, Metrics};
+use crate::config::{Config, Metrics};
 use crate::job::ZiskProtocol;
+use crate::keys;
 use crate::leadership;
 use crate::metric_definitions::{self, LEADER};
 
@@ -31,14 +33,25 @@ const GIVEN_UP_WITHIN: Duration = Duration::from_secs(2);
 /// For deleting the lease.
 const RESIGNED_WITHIN: Duration = Duration::from_secs(2);
 
-/// Runs a coordinator until SIGTERM or SIGINT.
+/// Runs a coordinator until SIGTERM or SIGINT, as its command line says.
 ///
 /// # Errors
 /// What to tell the user before exiting with a failure.
-pub fn run(flags: &Flags) -> anyhow::Result<()> {
-    let config = Config::load(flags, std::env::vars())?;
-    telemetry::init_logs(&config.log_args(flags), Console::Stdout)?;
-    let bus_args = config.bus_args(flags);
+pub fn run() -> anyhow::Result<()> {
+    let settings = match keys::program().from_this_process()? {
+        Asked::Run(settings) => settings,
+        Asked::Print(settings) => {
+            Config::new(&settings)?;
+            print!("{}", settings.print());
+            return Ok(());
+        }
+    };
+    let config = Config::new(&settings)?;
+    telemetry::init_logs(&config.logging, Console::Stdout)?;
+    for warning in settings.without_effect() {
+        tracing::warn!("{warning}");
+    }
+    let bus_args = config.bus_args();
     let mut bus_config = bus_args.bus(&config.service.name)?;
     bus_config.connect_wait = ATTEMPT;
     bus_config.leader_lease = Duration::from_secs(config.server.leader_lease_seconds);
@@ -68,14 +81,14 @@ async fn serve(config: &Config, bus_config: BusConfig, store: StoreUrl) -> anyho
     let Some((bus, keep_alive)) = until_stopped(&stop, connect(&bus_config)).await.transpose()? else {
         return Ok(());
     };
-    // Standing by is what it is for.
-    not_ready.send_replace(None);
+    not_ready.send_replace(Some("it is not known yet who leads".to_owned()));
     let room = config.storage.settings().room;
-    while let Some(lease) = until_stopped(&stop, leadership::stand_by(&bus, &keep_alive, id, room)).await {
+    while let Some(lease) = until_stopped(&stop, leadership::stand_by(&bus, &keep_alive, id, room, &not_ready)).await {
+        not_ready.send_replace(Some("streams, buckets and objects are being prepared".to_owned()));
         gauge!(LEADER).set(1);
         let ended = lead(config, &bus, &store, &lease, &not_ready, &stop).await;
         gauge!(LEADER).set(0);
-        not_ready.send_replace(None);
+        not_ready.send_replace(Some("it is not known yet who leads".to_owned()));
         if tokio::time::timeout(RESIGNED_WITHIN, lease.resign()).await.is_err() {
             tracing::debug!("not resigned in time; the lease expires");
         }

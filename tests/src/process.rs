@@ -226,7 +226,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// A binary with its working directory and log in `directory`, and nothing of the caller's ZISK_ settings.
+    /// A binary with its working directory and log in `directory`, and nothing of the caller's ZISK_ settings or the machine's configuration files.
     pub fn new(name: &str, directory: &Path) -> Self {
         Self { name: name.to_owned(), arguments: Vec::new(), environment: Vec::new(), directory: directory.to_owned() }
     }
@@ -254,6 +254,8 @@ impl Program {
         for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("ZISK_")) {
             command.env_remove(key);
         }
+        // Nor what the machine's configuration files say.
+        command.env("ZISK_COORDINATOR_CONFIG", "none").env("ZISK_WORKER_CONFIG", "none");
         command.args(&self.arguments).envs(self.environment.iter().map(|(key, value)| (key, value))).current_dir(&self.directory);
         Ok(command)
     }

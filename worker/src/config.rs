@@ -1,28 +1,27 @@
-//! The worker's settings: defaults, then the file, then `ZISK_WORKER_*`, then flags. All defaults are here.
+//! The worker's settings: those of [`crate::keys`] as structures, one a table, and what follows from them.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser, ValueEnum};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use zisk_common::bus::BusConfig;
-use zisk_common::config::{BusArgs, ConfigError, LogArgs, read_file, set_from_environment};
+use zisk_common::config::{BusArgs, ConfigError, LogArgs, Settings, Source};
 use zisk_common::ids::WorkerId;
 
 use crate::memory;
 use crate::schedule::Limits;
 
 const GIB: u64 = 1 << 30;
-/// What every environment variable that sets a value of the file starts with: `ZISK_WORKER_<TABLE>_<KEY>`.
-const ENVIRONMENT: &str = "ZISK_WORKER_";
 
 /// `worker.toml`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Config {
     /// Who this worker is.
     pub worker: WorkerSection,
-    /// Bus and object store: in place of the guide's `[coordinator] url`.
+    /// Where the guide has the coordinator's address.
+    pub coordinator: CoordinatorSection,
+    /// Bus and object store.
     pub bus: BusArgs,
     /// Reaction to network trouble.
     pub connection: ConnectionSection,
@@ -35,8 +34,8 @@ pub struct Config {
 }
 
 /// `[worker]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct WorkerSection {
     /// Identity in logs; a UUID, or any name (the host's, say), from which one is derived. Random when empty.
     pub worker_id: String,
@@ -44,37 +43,22 @@ pub struct WorkerSection {
     pub compute_capacity: ComputeCapacity,
     /// `development` or `production`.
     pub environment: Environment,
+    /// The guide's: without effect.
+    pub inputs_folder: PathBuf,
     /// How long a worker that was told to stop may finish what it has begun.
     pub shutdown_timeout_seconds: u64,
 }
 
-impl Default for WorkerSection {
-    fn default() -> Self {
-        Self {
-            worker_id: String::new(),
-            compute_capacity: ComputeCapacity::default(),
-            environment: Environment::Development,
-            shutdown_timeout_seconds: 30,
-        }
-    }
-}
-
 /// `[worker.compute_capacity]`
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct ComputeCapacity {
     /// Compute units.
     pub compute_units: u32,
 }
 
-impl Default for ComputeCapacity {
-    fn default() -> Self {
-        Self { compute_units: 10 }
-    }
-}
-
 /// Where the worker runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Environment {
     /// A trial.
@@ -83,9 +67,17 @@ pub enum Environment {
     Production,
 }
 
+/// `[coordinator]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct CoordinatorSection {
+    /// The NATS servers in the guide's words; [`taken`] gives it to the bus.
+    pub url: String,
+}
+
 /// `[connection]`
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct ConnectionSection {
     /// Pause between attempts to reach NATS at the start.
     pub reconnect_interval_seconds: u64,
@@ -95,15 +87,9 @@ pub struct ConnectionSection {
     pub store_full_wait_seconds: u64,
 }
 
-impl Default for ConnectionSection {
-    fn default() -> Self {
-        Self { reconnect_interval_seconds: 5, heartbeat_timeout_seconds: 30, store_full_wait_seconds: 60 }
-    }
-}
-
 /// `[proving]`
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct ProvingSection {
     /// Segments computed at the same time; 0 = as many as units, cores and memory allow.
     pub concurrency: u32,
@@ -115,15 +101,9 @@ pub struct ProvingSection {
     pub programs_cached: usize,
 }
 
-impl Default for ProvingSection {
-    fn default() -> Self {
-        Self { concurrency: 0, memory_gib: 0, segment_memory_gib: 4, programs_cached: 4 }
-    }
-}
-
 /// `[metrics]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct MetricsSection {
     /// Listen address.
     pub host: String,
@@ -131,87 +111,24 @@ pub struct MetricsSection {
     pub port: Option<u16>,
 }
 
-impl Default for MetricsSection {
-    fn default() -> Self {
-        Self { host: "0.0.0.0".to_owned(), port: None }
+/// The settings with `coordinator.url` taken for the NATS servers' where it names them and `bus.nats_url` is not set; and what to
+/// warn of.
+pub fn taken(mut settings: Settings) -> (Settings, Vec<String>) {
+    let is_said = |name| settings.source(name).is_some_and(|source| *source != Source::Default);
+    let mut warnings = settings.without_effect();
+    if is_said("coordinator.url") {
+        let url = settings.text("coordinator.url").unwrap_or_default();
+        if !url.starts_with("nats://") && !url.starts_with("tls://") {
+            warnings.push(format!(
+                "coordinator.url {url} has no effect: workers reach the cluster through NATS. Set it, or bus.nats_url, to nats://HOST:4222"
+            ));
+        } else if is_said("bus.nats_url") {
+            warnings.push("coordinator.url has no effect: bus.nats_url is set, too".to_owned());
+        } else {
+            settings.take_from("bus.nats_url", "coordinator.url");
+        }
     }
-}
-
-/// Proves segments for a zisk cluster.
-///
-/// Every setting is optional. The first that is given counts: flag, environment, configuration file, default. Every value
-/// of the file can also be given as `ZISK_WORKER_<TABLE>_<KEY>`, such as ZISK_WORKER_PROVING_PROGRAMS_CACHED.
-#[derive(Debug, Parser)]
-#[command(name = "zisk-worker", version)]
-pub struct Flags {
-    /// Configuration file (TOML)
-    #[arg(long, env = "ZISK_WORKER_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Identity in logs: a UUID or any name [default: random]
-    #[arg(long, env = "ZISK_WORKER_ID", value_name = "ID")]
-    worker_id: Option<String>,
-    /// Compute units this worker offers [default: 10]
-    #[arg(long, env = "ZISK_WORKER_COMPUTE_CAPACITY", value_name = "UNITS")]
-    compute_capacity: Option<u32>,
-    /// Where this worker runs [default: development]
-    #[arg(long, env = "ZISK_WORKER_ENVIRONMENT")]
-    environment: Option<Environment>,
-    /// Seconds to finish what was begun after a signal to stop [default: 30]
-    #[arg(long, env = "ZISK_WORKER_SHUTDOWN_TIMEOUT_SECONDS", value_name = "S")]
-    shutdown_timeout_seconds: Option<u64>,
-    /// Segments computed at the same time [default: as units, cores and memory allow]
-    #[arg(long, env = "ZISK_WORKER_CONCURRENCY", value_name = "N")]
-    concurrency: Option<u32>,
-    /// Memory this worker may use, GiB [default: three quarters of what there is]
-    #[arg(long, env = "ZISK_WORKER_MEMORY_GIB", value_name = "GIB")]
-    memory_gib: Option<u64>,
-    /// Port of /health and /metrics [default: none]
-    #[arg(long, env = "ZISK_WORKER_METRICS_PORT", value_name = "PORT")]
-    metrics_port: Option<u16>,
-    #[command(flatten)]
-    bus: BusArgs,
-    #[command(flatten)]
-    logging: LogArgs,
-}
-
-impl Flags {
-    /// The settings: these flags over the environment over the file over the defaults, checked.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with the file or the key.
-    pub fn config(self, environment: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
-        let mut sources = Vec::new();
-        let mut tables: toml::Table = match &self.config {
-            Some(path) => {
-                sources.push(path.display().to_string());
-                read_file(path)?
-            }
-            None => toml::Table::new(),
-        };
-        let command = Self::command();
-        let own: Vec<String> = command.get_arguments().filter_map(|flag| Some(flag.get_env()?.to_str()?.to_owned())).collect();
-        sources.extend(set_from_environment(&mut tables, ENVIRONMENT, &own, environment));
-        let mut config: Config = tables
-            .try_into()
-            .map_err(|error: toml::de::Error| ConfigError::Keys { sources: sources.join(", "), reason: error.to_string() })?;
-        set(&mut config.worker.worker_id, self.worker_id);
-        set(&mut config.worker.compute_capacity.compute_units, self.compute_capacity);
-        set(&mut config.worker.environment, self.environment);
-        set(&mut config.worker.shutdown_timeout_seconds, self.shutdown_timeout_seconds);
-        set(&mut config.proving.concurrency, self.concurrency);
-        set(&mut config.proving.memory_gib, self.memory_gib);
-        config.metrics.port = self.metrics_port.or(config.metrics.port);
-        config.bus = self.bus.over(config.bus);
-        config.logging = self.logging.over(config.logging);
-        config.check()?;
-        Ok(config)
-    }
-}
-
-fn set<T>(setting: &mut T, given: Option<T>) {
-    if let Some(given) = given {
-        *setting = given;
-    }
+    (settings, warnings)
 }
 
 /// Cores that keep one segment's computation busy: it is parallel inside, but not everywhere.
@@ -220,28 +137,14 @@ const CORES_PER_SEGMENT: usize = 8;
 const UNKNOWN_MEMORY: u64 = 8 * GIB;
 
 impl Config {
-    /// Checks ranges.
+    /// These settings, checked.
     ///
     /// # Errors
-    /// [`ConfigError::Value`] with the key and its range.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let range = |key, value: u64, least: u64, most: u64, expected| {
-            if (least..=most).contains(&value) {
-                Ok(())
-            } else {
-                Err(ConfigError::Value { key, value: value.to_string(), expected })
-            }
-        };
-        let units = self.worker.compute_capacity.compute_units;
-        range("worker.compute_capacity.compute_units", units.into(), 1, 4096, "1 to 4096")?;
-        let heartbeat = self.connection.heartbeat_timeout_seconds;
-        // Below 3 s a second's pause of the machine would cost a segment.
-        range("connection.heartbeat_timeout_seconds", heartbeat, 3, 3600, "3 to 3600")?;
-        let pause = self.connection.reconnect_interval_seconds;
-        range("connection.reconnect_interval_seconds", pause, 1, 3600, "1 to 3600")?;
-        range("connection.store_full_wait_seconds", self.connection.store_full_wait_seconds, 0, 3600, "0 to 3600")?;
-        range("proving.segment_memory_gib", self.proving.segment_memory_gib, 1, 1024, "1 to 1024")?;
-        range("proving.programs_cached", self.proving.programs_cached as u64, 1, 1024, "1 to 1024")
+    /// [`ConfigError`] naming the setting.
+    pub fn new(settings: &Settings) -> Result<Self, ConfigError> {
+        let config: Self = settings.typed()?;
+        config.bus("")?;
+        Ok(config)
     }
 
     /// How to reach the bus.
@@ -302,49 +205,71 @@ fn derived_id(name: &str) -> WorkerId {
 
 #[cfg(test)]
 mod tests {
+    use zisk_common::config::testing;
+
     use super::*;
+    use crate::keys::program;
+
+    fn read(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Config, String> {
+        let settings = testing::read(&program(), arguments, environment).map_err(|error| error.to_string())?;
+        Config::new(&taken(settings).0).map_err(|error| error.to_string())
+    }
 
     #[test]
-    fn the_guides_file_is_read() {
-        let text = r#"
-            [worker]
-            worker_id = "host-a"
-            environment = "production"
-            compute_capacity.compute_units = 32
-            [connection]
-            reconnect_interval_seconds = 1
-            heartbeat_timeout_seconds = 60
-            [logging]
-            level = "debug"
-            format = "json"
-        "#;
-        let config: Config = toml::from_str(text).unwrap();
-        config.check().unwrap();
-        assert_eq!(config.worker.compute_capacity.compute_units, 32);
+    fn every_setting_comes_from_the_last_that_says_it() {
+        testing::check_precedence(&program(), |settings| toml::Table::try_from(settings.typed::<Config>().unwrap()).unwrap());
+    }
+
+    #[test]
+    fn every_value_out_of_range_is_refused_by_name() {
+        testing::check_ranges(&program());
+    }
+
+    #[test]
+    fn the_defaults_are_the_guides_and_the_bus() {
+        let config = read(&[], &[]).unwrap();
+        assert_eq!((config.worker.compute_capacity.compute_units, config.worker.worker_id.as_str()), (10, ""));
+        assert_ne!(config.worker_id(), config.worker_id());
+        let (bus, default) = (config.bus("").unwrap(), BusConfig::default());
+        assert_eq!((&bus.url, &bus.prefix, bus.replicas), (&default.url, &default.prefix, default.replicas));
+        assert_eq!((bus.ack_wait, bus.lease, bus.connect_wait), (default.ack_wait, default.lease, default.connect_wait));
+    }
+
+    #[test]
+    fn the_guides_flags_are_taken_or_refused_with_the_reason() {
+        let config =
+            read(&["--coordinator-url", "nats://prod:4222", "--compute-capacity", "32", "--worker-id", "host-a"], &[]).unwrap();
+        assert_eq!(
+            (config.bus("").unwrap().url.as_str(), config.worker.compute_capacity.compute_units),
+            ("nats://prod:4222", 32)
+        );
         assert_eq!(config.worker_id(), config.worker_id());
-        assert_ne!(Config::default().worker_id(), Config::default().worker_id());
+        let settings = |arguments: &[&str]| taken(testing::read(&program(), arguments, &[]).unwrap());
+        let (_, warnings) = settings(&["--coordinator-url", "http://prod:50051", "--worker-inputs-folder", "/x"]);
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[1].contains("http://prod:50051") && warnings[1].contains("nats://HOST:4222"), "{warnings:?}");
+        assert!(settings(&["--coordinator-url", "nats://a:1", "--nats-url", "nats://b:2"]).1[0].contains("bus.nats_url is set"));
+        for refused in [
+            &["--gpu"][..],
+            &["-g"],
+            &["-t", "2"],
+            &["-n", "2"],
+            &["--verify-constraints"],
+            &["--proving-key", "x"],
+            &["--elf", "x"],
+            &["--shared-tables"],
+        ] {
+            let error = read(refused, &[]).unwrap_err();
+            assert!(error.contains("is refused: "), "{error}");
+        }
     }
 
     #[test]
-    fn unknown_keys_and_bad_values_are_named() {
-        let error = toml::from_str::<Config>("[worker]\ncapacity = 3").unwrap_err().to_string();
-        assert!(error.contains("capacity"), "{error}");
-        let config: Config = toml::from_str("[worker]\ncompute_capacity.compute_units = 0").unwrap();
-        let error = config.check().unwrap_err().to_string();
-        assert_eq!(error, "worker.compute_capacity.compute_units is 0: expected 1 to 4096");
-    }
-
-    #[test]
-    fn the_environment_wins_over_the_file_and_is_checked() {
-        let load = |name: &str, value: &str| {
-            let flags = Flags::parse_from(["zisk-worker"]);
-            flags.config([(name.to_owned(), value.to_owned())].into_iter())
-        };
-        assert_eq!(load("ZISK_WORKER_PROVING_PROGRAMS_CACHED", "7").unwrap().proving.programs_cached, 7);
-        let error = load("ZISK_WORKER_PROVING_PROGRAM_CACHE", "7").unwrap_err().to_string();
-        assert!(error.contains("ZISK_WORKER_PROVING_PROGRAM_CACHE") && error.contains("`programs_cached`"), "{error}");
-        // A flag's own name.
-        load("ZISK_WORKER_MEMORY_GIB", "7").unwrap();
+    fn a_names_short_variable_gives_way_to_the_long_one() {
+        let both = [("ZISK_WORKER_MEMORY_GIB", "7"), ("ZISK_WORKER_PROVING_MEMORY_GIB", "8")];
+        assert_eq!(read(&[], &both).unwrap().proving.memory_gib, 8);
+        let error = read(&[], &[("ZISK_WORKER_PROVING_PROGRAM_CACHE", "7")]).unwrap_err();
+        assert!(error.ends_with("the nearest is ZISK_WORKER_PROVING_PROGRAMS_CACHED"), "{error}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod context;
 pub mod fold;
 pub mod folds;
 pub mod health;
+pub mod keys;
 pub mod leaf;
 pub mod lost;
 pub mod memory;

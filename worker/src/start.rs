@@ -74,11 +74,16 @@ struct Able {
 
 /// Runs a worker until `drain`; then it finishes what it has begun, or gives it back, and returns.
 ///
-/// A NATS server that is not there yet is waited for.
+/// A NATS server that is not there yet is waited for. `not_ready` says why it takes nothing; none when it does.
 ///
 /// # Errors
 /// [`StartError`] when waiting cannot help.
-pub async fn run(config: Config, backend: Arc<dyn Backend>, drain: CancellationToken) -> Result<(), StartError> {
+pub async fn run(
+    config: Config,
+    backend: Arc<dyn Backend>,
+    drain: CancellationToken,
+    not_ready: watch::Sender<Option<String>>,
+) -> Result<(), StartError> {
     let worker = config.worker_id();
     let bus = config.bus(&format!("zisk-worker {worker}"))?;
     let store = config.bus.store()?;
@@ -102,13 +107,13 @@ pub async fn run(config: Config, backend: Arc<dyn Backend>, drain: CancellationT
         Err(unfit) => error!("registered as worker {worker} (capacity {capacity}), but takes nothing: {unfit}"),
     }
     let able = tokio::select! {
-        able = until_able(able, &started, &store, worker, &backend) => able,
+        able = until_able(able, &started, &store, worker, &backend, &not_ready) => able,
         () = drain.cancelled() => {
             leave(&started.bus, started.presence).await;
             return Ok(());
         }
     };
-    work(&config, backend, worker, started, able, drain).await
+    work(&config, backend, worker, started, able, drain, not_ready).await
 }
 
 /// Opens the object store and tests this worker.
@@ -125,6 +130,7 @@ async fn until_able(
     store: &StoreUrl,
     worker: WorkerId,
     backend: &Arc<dyn Backend>,
+    not_ready: &watch::Sender<Option<String>>,
 ) -> Able {
     let presence = &started.presence;
     let mut pauses = Pauses::default();
@@ -144,6 +150,7 @@ async fn until_able(
                 }
                 failed = true;
                 presence.update(|entry| entry.reason = Some(unfit.to_string()));
+                not_ready.send_replace(Some(unfit.to_string()));
             }
         }
         tokio::time::sleep(pauses.take()).await;
@@ -187,6 +194,7 @@ async fn work(
     started: Started,
     able: Able,
     drain: CancellationToken,
+    not_ready: watch::Sender<Option<String>>,
 ) -> Result<(), StartError> {
     let Started { bus, keep_alive, presence } = started;
     let limits = config.limits();
@@ -243,6 +251,7 @@ async fn work(
             let load = shown.borrow_and_update().clone();
             let asked = other_version.borrow_and_update().clone();
             let reason = unfit.borrow_and_update().clone();
+            not_ready.send_replace(if draining.is_cancelled() { Some("stopping".to_owned()) } else { reason.clone() });
             presence.update(|entry| {
                 entry.state = match (draining.is_cancelled(), &reason, load.assignments) {
                     (true, ..) => WorkerState::Draining,
@@ -257,6 +266,7 @@ async fn work(
         }
     };
     pulling.start();
+    not_ready.send_replace(None);
     let worker = Worker::new(context, limits, events, wanted, load);
     tokio::join!(worker.run(received, drain.clone(), config.shutdown_timeout()), show);
     stop.cancel();

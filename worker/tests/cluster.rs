@@ -33,7 +33,7 @@ async fn one_worker_proves_more_segments_than_it_has_slots() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_dropped_is_computed_again() {
     let stage = Stage::start().await;
-    let worker = stage.worker("[proving]\nmemory_gib = 1\nsegment_memory_gib = 1");
+    let worker = stage.worker("--memory-gib 1 --proving-segment-memory-gib 1");
     let program = FakeProgram { kept_bytes: 1 << 30, ..FakeProgram::new(5, 10) };
     let outcome = stage.prove(&program, b"").await;
     assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
@@ -167,7 +167,7 @@ async fn the_next_aggregator_goes_on_from_the_folds_of_the_last() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_worker_gives_back_and_another_finishes() {
     let stage = Stage::start().await;
-    let first = stage.worker("worker.shutdown_timeout_seconds = 1");
+    let first = stage.worker("--shutdown-timeout-seconds 1");
     let stopping = async {
         tokio::time::sleep(Duration::from_millis(900)).await;
         let began = std::time::Instant::now();

@@ -48,7 +48,10 @@ pub async fn follow(
                 Ok(others) => {
                     let _ = replaced.send(others); // fails only when we are shutting down
                 }
-                Err(error) => tracing::warn!(%error, "the bus was not compared with its settings; trying again"),
+                Err(error) => {
+                    tracing::warn!(%error, "the bus was not compared with its settings; trying again");
+                    not_ready.send_replace(Some(format!("the bus does not answer: {error}")));
+                }
             }
             if let Err(error) = mark_store(&bus, &objects).await {
                 tracing::warn!(%error, "the object store is not marked as the cluster's; trying again");

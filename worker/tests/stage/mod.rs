@@ -9,9 +9,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use zisk_common::bus::{Bus, BusConfig};
+use zisk_common::config::testing;
 use zisk_common::ids::{Digest, JobId};
 use zisk_common::messages::{
     AggregateAssignment, Assignment, ByteBuf, Cancel, Challenge, DroppedReports, Event, EventBody, ExecutionSummary, Failure,
@@ -168,14 +170,16 @@ impl Stage {
     }
 
     fn worker_with(&self, settings: &str, backend: FakeBackend) -> TestWorker {
-        let mut config: Config = toml::from_str(settings).unwrap();
+        let arguments: Vec<&str> = settings.split(' ').filter(|argument| !argument.is_empty()).collect();
+        let settings = testing::read(&zisk_worker::keys::program(), &arguments, &[]).unwrap();
+        let mut config = Config::new(&settings).unwrap();
         config.bus.nats_url = Some(format!("nats://127.0.0.1:{}", self.nats.port));
         config.bus.ack_wait_seconds = Some(ACK_WAIT.as_secs());
         config.bus.lease_seconds = Some(LEASE.as_secs());
         let calls = backend.calls.clone();
         let stop = CancellationToken::new();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let running = zisk_worker::run(config, Arc::new(backend), stop.clone());
+        let running = zisk_worker::run(config, Arc::new(backend), stop.clone(), watch::Sender::new(None));
         let task = runtime.spawn(async move { running.await.unwrap() });
         TestWorker { calls, stop, runtime: Some(runtime), task: Some(task) }
     }

@@ -116,7 +116,8 @@ impl Cluster {
     }
 
     fn add_ours(&mut self, name: &str, program: &Path, arguments: Vec<String>) -> Result<(), ClientError> {
-        let mut all = vec!["--nats-url".to_owned(), self.nats_url.clone()];
+        // A file of this machine's may be about another cluster.
+        let mut all = ["--config", "none", "--nats-url", &self.nats_url].map(str::to_owned).to_vec();
         all.extend(arguments);
         self.add(name, program, all)
     }

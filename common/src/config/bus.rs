@@ -1,133 +1,19 @@
-//! The parts of a configuration that every binary has: bus, object store, log.
-//!
-//! Each value comes from the first that has it: flag, environment, file, default. Flags and environment are clap's; the
-//! file is TOML with one table per struct here (`[bus]`, `[logging]`), and unknown keys are refused.
+//! How a binary reaches bus and object store.
 
-use std::convert::Infallible;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use thiserror::Error;
+use serde::{Deserialize, Serialize};
 
+use super::{ConfigError, Key, Kind, Secret};
 use crate::bus::{BusConfig, Login};
 use crate::connect::split_login;
-use crate::objects::{ObjectError, StoreUrl};
-use crate::subjects::{Prefix, SubjectError};
-
-/// What is wrong with a configuration.
-#[derive(Debug, Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("configuration file {path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is not what it should be.
-    #[error("configuration file {path}: {reason}")]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// Where and what, with the keys that are allowed.
-        reason: String,
-    },
-    /// File and environment together hold a table or key that is not known, or a value of the wrong type.
-    #[error("configuration ({sources}): {reason}")]
-    Keys {
-        /// Where the values come from.
-        sources: String,
-        /// What is wrong, with the keys that are allowed.
-        reason: String,
-    },
-    /// A value is outside its range.
-    #[error("{key} is {value}: expected {expected}")]
-    Value {
-        /// The key.
-        key: &'static str,
-        /// Its value.
-        value: String,
-        /// What it may be.
-        expected: &'static str,
-    },
-    /// The servers or the user at them are unusable.
-    #[error("nats_url, nats_user, nats_password: {0}")]
-    Servers(String),
-    /// The prefix is unusable.
-    #[error(transparent)]
-    Prefix(#[from] SubjectError),
-    /// The object store is unknown.
-    #[error(transparent)]
-    Store(#[from] ObjectError),
-}
-
-/// Reads a TOML file.
-///
-/// # Errors
-/// [`ConfigError`] with the file, the place, and the keys that are allowed there.
-pub fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    toml::from_str(&text).map_err(|error| ConfigError::Parse { path: path.to_owned(), reason: error.to_string() })
-}
-
-/// Sets `tables` from variables `<prefix><TABLE>_<KEY>`, except those in `own`, which are read elsewhere; returns the names
-/// that were used.
-pub fn set_from_environment(
-    tables: &mut toml::Table,
-    prefix: &str,
-    own: &[String],
-    environment: impl Iterator<Item = (String, String)>,
-) -> Vec<String> {
-    let mut used = Vec::new();
-    for (name, value) in environment {
-        let Some(rest) = name.strip_prefix(prefix).filter(|_| !own.contains(&name)).map(str::to_lowercase) else { continue };
-        let Some((table, key)) = rest.split_once('_') else { continue };
-        let entry = tables.entry(table).or_insert_with(|| toml::Table::new().into());
-        if let Some(table) = entry.as_table_mut() {
-            table.insert(key.to_owned(), typed(value));
-        }
-        used.push(name);
-    }
-    used
-}
-
-/// Numbers and booleans as such, everything else as text.
-fn typed(value: String) -> toml::Value {
-    if let Ok(number) = value.parse::<i64>() {
-        return number.into();
-    }
-    match value.as_str() {
-        "true" => true.into(),
-        "false" => false.into(),
-        _ => value.into(),
-    }
-}
-
-/// Something to be kept out of logs.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-pub struct Secret(pub String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("...")
-    }
-}
-
-impl FromStr for Secret {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.to_owned()))
-    }
-}
+use crate::objects::StoreUrl;
+use crate::subjects::Prefix;
 
 /// How to reach the bus and the object store; table `[bus]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BusArgs {
     /// NATS server, or those of one cluster separated by commas; nats://USER:PASSWORD@HOST:PORT where they ask for a user [default: nats://127.0.0.1:4222]
@@ -233,6 +119,97 @@ impl BusArgs {
     }
 }
 
+/// The settings for [`BusArgs`], under the names that `named` gives its fields; those that it does not name are left out.
+pub fn bus_keys(named: impl Fn(&'static str) -> Option<&'static str>) -> Vec<Key> {
+    fn servers(text: &str) -> Result<(), String> {
+        split_login(text).map(drop)
+    }
+    fn prefix(text: &str) -> Result<(), String> {
+        Prefix::from_str(text).map(drop).map_err(|error| error.to_string())
+    }
+    fn store(text: &str) -> Result<(), String> {
+        text.parse::<StoreUrl>().map(drop).map_err(|error| error.to_string())
+    }
+    const SECONDS: Kind = Kind::Number { least: 1, most: 3600, expected: "1 to 3600" };
+    const WAIT: Kind = Kind::Number { least: 0, most: 86_400, expected: "0 to 86400 (a day)" };
+    // 2 and 4 are refused with the same words, once all is together.
+    const REPLICAS: Kind = Kind::Number { least: 1, most: 5, expected: "1, 3 or 5" };
+    let keys = [
+        (
+            "nats_url",
+            Kind::Url(Some(servers)),
+            "nats-url",
+            &["ZISK_NATS_URL"],
+            Some("nats://127.0.0.1:4222"),
+            "NATS server, or those of one cluster separated by commas; nats://USER:PASSWORD@HOST:PORT where they ask for a user",
+        ),
+        ("nats_creds", Kind::Path, "nats-creds", &["ZISK_NATS_CREDS"], None, "NATS credentials file"),
+        (
+            "nats_user",
+            Kind::Text(None),
+            "nats-user",
+            &["ZISK_NATS_USER"],
+            None,
+            "User at the NATS servers, in place of one in the URL",
+        ),
+        (
+            "nats_password",
+            Kind::Secret,
+            "nats-password",
+            &["ZISK_NATS_PASSWORD"],
+            None,
+            "The user's password; a flag is seen by all users of the machine",
+        ),
+        (
+            "prefix",
+            Kind::Text(Some(prefix)),
+            "prefix",
+            &["ZISK_PREFIX"],
+            Some("zisk.v1"),
+            "Prefix of all subjects, streams and buckets",
+        ),
+        ("replicas", REPLICAS, "replicas", &["ZISK_REPLICAS"], Some("1"), "Copies of every stream and bucket: 1, 3 or 5"),
+        (
+            "ack_wait_seconds",
+            SECONDS,
+            "ack-wait-seconds",
+            &["ZISK_ACK_WAIT_SECONDS"],
+            Some("30"),
+            "Seconds after which a silent worker's assignment goes to another",
+        ),
+        (
+            "lease_seconds",
+            SECONDS,
+            "lease-seconds",
+            &["ZISK_LEASE_SECONDS"],
+            Some("15"),
+            "Seconds after which a silent aggregator or worker counts as gone",
+        ),
+        (
+            "connect_seconds",
+            WAIT,
+            "connect-seconds",
+            &["ZISK_CONNECT_SECONDS"],
+            Some("10"),
+            "Seconds of one attempt to reach NATS at the start",
+        ),
+        (
+            "object_store",
+            Kind::Text(Some(store)),
+            "object-store",
+            &["ZISK_OBJECT_STORE"],
+            Some("jetstream"),
+            "Object store: jetstream, or file:///directory",
+        ),
+    ];
+    let made = |(field, kind, flag, variables, default, help): (_, _, _, &'static [&'static str; 1], _, _)| {
+        let mut key = Key::new(named(field)?, kind, help).flag(flag).variables(variables);
+        key.default = default;
+        Some(key)
+    };
+    keys.into_iter().filter_map(made).collect()
+}
+
 fn seconds(key: &'static str, value: Option<u64>, default: Duration, expected: &'static str) -> Result<Duration, ConfigError> {
     match value {
         None => Ok(default),
@@ -241,61 +218,15 @@ fn seconds(key: &'static str, value: Option<u64>, default: Duration, expected: &
     }
 }
 
-/// What is logged, how and where; table `[logging]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LogArgs {
-    /// Log level: error, warn, info, debug, trace, or a tracing filter; RUST_LOG wins [default: info]
-    #[arg(long = "log-level", env = "ZISK_LOG_LEVEL", value_name = "LEVEL", global = true)]
-    pub level: Option<String>,
-    /// Log format [default: pretty]
-    #[arg(long = "log-format", env = "ZISK_LOG_FORMAT", value_enum, value_name = "FORMAT", global = true)]
-    pub format: Option<LogFormat>,
-    /// Log to FILE.YYYY-MM-DD, a new one every day, instead of the console
-    #[arg(long = "log-file", env = "ZISK_LOG_FILE", value_name = "FILE", global = true)]
-    pub file_path: Option<PathBuf>,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// One line per event.
-    Compact,
-    /// Several lines per event, for reading.
-    #[default]
-    Pretty,
-    /// One JSON object per event, for machines.
-    Json,
-}
-
-impl LogArgs {
-    /// These values (flags, environment) where set, else the file's.
-    #[must_use]
-    pub fn over(self, file: Self) -> Self {
-        Self {
-            level: self.level.or(file.level),
-            format: self.format.or(file.format),
-            file_path: self.file_path.or(file.file_path),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct File {
-        bus: BusArgs,
-    }
-
     #[test]
     fn flags_win_over_the_file_and_the_file_over_defaults() {
-        let file: File = toml::from_str("[bus]\nnats_url = 'nats://file:1'\nreplicas = 3").unwrap();
+        let file: BusArgs = toml::from_str("nats_url = 'nats://file:1'\nreplicas = 3").unwrap();
         let flags = BusArgs { nats_url: Some("nats://flag:2".to_owned()), ..BusArgs::default() };
-        let bus = flags.over(file.bus).bus("test").unwrap();
+        let bus = flags.over(file).bus("test").unwrap();
         assert_eq!((bus.url.as_str(), bus.replicas), ("nats://flag:2", 3));
         assert_eq!(bus.ack_wait, Duration::from_secs(30));
         let args = BusArgs { nats_url: Some("nats://u:in-url@a:1".to_owned()), ..BusArgs::default() };
@@ -308,8 +239,6 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let error = toml::from_str::<File>("[bus]\nnats_ulr = 'x'").unwrap_err().to_string();
-        assert!(error.contains("nats_ulr") && error.contains("`nats_url`"), "{error}");
         let error = BusArgs { replicas: Some(2), ..BusArgs::default() }.bus("t").unwrap_err().to_string();
         assert!(error.contains("replicas is 2: expected 1, 3 or 5"), "{error}");
         let args = BusArgs { nats_user: Some("me".to_owned()), ..BusArgs::default() };
