@@ -16,6 +16,7 @@ pub mod job_log;
 pub mod keep_alive;
 pub mod mark;
 pub mod messages;
+pub mod metric;
 pub mod objects;
 pub mod presence;
 pub mod publish;

@@ -1,87 +1,111 @@
-//! Every metric the coordinator exports: name, unit and meaning in one place.
+//! Every metric the coordinator exports: name, labels and meaning in one place. docs/metrics.md has the same table.
 
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use zisk_common::metric::Metric;
 
-/// 1 when this coordinator leads, 0 when it stands by.
+/// See [`METRICS`].
 pub const LEADER: &str = "zisk_coordinator_leader";
-/// Jobs not yet in a terminal state. Label `phase`.
+/// See [`METRICS`].
 pub const ACTIVE_JOBS: &str = "zisk_active_jobs";
-/// Jobs that wait for their turn.
+/// See [`METRICS`].
 pub const WAITING_JOBS: &str = "zisk_waiting_jobs";
-/// Bytes of the programs and inputs of the jobs that wait.
+/// See [`METRICS`].
 pub const WAITING_BYTES: &str = "zisk_waiting_bytes";
-/// How long the job that has waited longest has waited.
+/// See [`METRICS`].
 pub const OLDEST_WAITING_SECONDS: &str = "zisk_oldest_waiting_seconds";
-/// Jobs refused because as much waited as may. Label `limit`: `jobs` or `bytes`.
+/// See [`METRICS`].
 pub const JOBS_REFUSED: &str = "zisk_jobs_refused_total";
-/// Jobs that reached a terminal state. Labels `kind` and `outcome`.
+/// See [`METRICS`].
 pub const JOBS_TOTAL: &str = "zisk_jobs_total";
-/// Requests that were refused before a job existed or that made no sense. Label `kind`.
+/// See [`METRICS`].
 pub const REQUESTS_REFUSED: &str = "zisk_requests_refused_total";
-/// Workers whose presence is current.
+/// See [`METRICS`].
 pub const WORKERS_CONNECTED: &str = "zisk_workers_connected";
-/// The same by state. Label `state`: `idle`, `busy`, `draining`, `failed`.
+/// See [`METRICS`].
 pub const WORKERS: &str = "zisk_workers";
-/// Compute units that the present workers advertise together, without those that get no work.
+/// See [`METRICS`].
 pub const COMPUTE_UNITS: &str = "zisk_compute_units";
-/// Messages a consumer has not finished: pending and unacknowledged. Labels `stream` and `consumer`.
+/// See [`METRICS`].
 pub const QUEUE_DEPTH: &str = "zisk_queue_depth";
-/// Reports that changed nothing. Labels `phase` and `reason`: `duplicate`, `stale`, `early`, `ended`, `invalid`,
-/// `unknown_job`, `unreadable`.
+/// See [`METRICS`].
 pub const REPORTS_DROPPED: &str = "zisk_reports_dropped_total";
-/// Contributions and proofs that were computed and are not the ones that count.
+/// See [`METRICS`].
 pub const WORK_REPEATED: &str = "zisk_work_repeated_total";
-/// Contributions that differ from the one already committed for the same segment.
+/// See [`METRICS`].
 pub const INCIDENTS: &str = "zisk_contribution_incidents_total";
-/// Assignments published again after a failed attempt. Label `phase`.
+/// See [`METRICS`].
 pub const RETRIES: &str = "zisk_assignment_retries_total";
-/// Streams, consumers and buckets found deleted or altered by hand, and repaired. Labels `kind` (`stream`, `consumer`, `bucket`,
-/// `object_bucket`), `name` and `change` (`deleted`, `altered`).
+/// See [`METRICS`].
 pub const BUS_ALTERED: &str = "zisk_bus_altered_total";
-/// Streams, consumers and buckets that have other settings and cannot be brought back.
+/// See [`METRICS`].
 pub const BUS_STUCK: &str = "zisk_bus_stuck";
-/// Time a job spent in a phase. Label `phase`.
+/// See [`METRICS`].
 pub const PHASE_SECONDS: &str = "zisk_phase_duration_seconds";
-/// Time from request to terminal state. Labels `kind` and `outcome`.
+/// See [`METRICS`].
 pub const JOB_SECONDS: &str = "zisk_job_duration_seconds";
-/// Commits that lost a compare-and-swap and were applied again on the newer record.
+/// See [`METRICS`].
 pub const COMMIT_CONFLICTS: &str = "zisk_commit_conflicts_total";
-/// 1 while JetStream has no room to spare: uploads are refused and no job is begun.
+/// See [`METRICS`].
 pub const STORAGE_FULL: &str = "zisk_storage_full";
-/// Objects deleted because nobody needs them any more. Label `what`: `proof`, `input`, `program`, `key`, `orphan` (a segment or node
-/// of a job that has no record), `upload` (what an upload left that died).
+/// See [`METRICS`].
 pub const OBJECTS_DELETED: &str = "zisk_objects_deleted_total";
-/// Records deleted of jobs that ended long ago.
+/// See [`METRICS`].
 pub const RECORDS_DELETED: &str = "zisk_job_records_deleted_total";
 
-/// Tells the recorder units and meanings; call once after it is installed.
-pub fn describe() {
-    describe_gauge!(LEADER, Unit::Count, "1 when this coordinator leads, 0 when it stands by");
-    describe_gauge!(ACTIVE_JOBS, Unit::Count, "Jobs not yet in a terminal state, by phase");
-    describe_gauge!(WAITING_JOBS, Unit::Count, "Jobs that wait for their turn");
-    describe_gauge!(WAITING_BYTES, Unit::Bytes, "Programs and inputs of the jobs that wait");
-    describe_gauge!(OLDEST_WAITING_SECONDS, Unit::Seconds, "How long the job that has waited longest has waited");
-    describe_counter!(JOBS_REFUSED, Unit::Count, "Jobs refused because as much waited as may, by limit");
-    describe_counter!(JOBS_TOTAL, Unit::Count, "Jobs that reached a terminal state, by kind and outcome");
-    describe_counter!(REQUESTS_REFUSED, Unit::Count, "Requests refused, by kind");
-    describe_gauge!(WORKERS_CONNECTED, Unit::Count, "Workers whose presence is current");
-    describe_gauge!(WORKERS, Unit::Count, "Workers whose presence is current, by state");
-    describe_gauge!(COMPUTE_UNITS, Unit::Count, "Compute units of the present workers that get work");
-    describe_gauge!(QUEUE_DEPTH, Unit::Count, "Messages a consumer has not finished, by stream and consumer");
-    describe_counter!(REPORTS_DROPPED, Unit::Count, "Reports that changed nothing, by phase and reason");
-    describe_counter!(WORK_REPEATED, Unit::Count, "Contributions and proofs computed again because of faults");
-    describe_counter!(INCIDENTS, Unit::Count, "Contributions that differ from the committed one");
-    describe_counter!(RETRIES, Unit::Count, "Assignments published again after a failed attempt, by phase");
-    describe_counter!(
+/// All of them.
+pub const METRICS: &[Metric] = &[
+    Metric::gauge(LEADER, &[], "1 when this coordinator leads, 0 when it stands by"),
+    Metric::gauge(ACTIVE_JOBS, &["phase"], "Jobs not yet in a terminal state"),
+    Metric::gauge(WAITING_JOBS, &[], "Jobs that wait for their turn"),
+    Metric::gauge(WAITING_BYTES, &[], "Bytes of the programs and inputs of the jobs that wait"),
+    Metric::gauge(OLDEST_WAITING_SECONDS, &[], "How long the job that has waited longest has waited"),
+    Metric::counter(JOBS_REFUSED, &["limit"], "Jobs refused because as many (`jobs`) or as much (`bytes`) waited as may"),
+    Metric::counter(JOBS_TOTAL, &["kind", "outcome"], "Jobs that reached a terminal state"),
+    Metric::counter(REQUESTS_REFUSED, &["kind"], "Requests that were refused before a job existed, or that made no sense"),
+    Metric::gauge(WORKERS_CONNECTED, &[], "Workers whose presence is current"),
+    Metric::gauge(WORKERS, &["state"], "The same by state: `idle`, `busy`, `draining`, `failed`"),
+    Metric::gauge(
+        COMPUTE_UNITS,
+        &[],
+        "Compute units that the present workers advertise together, without those that get no work",
+    ),
+    Metric::gauge(QUEUE_DEPTH, &["stream", "consumer"], "Messages a consumer has not finished: pending and unacknowledged"),
+    Metric::counter(
+        REPORTS_DROPPED,
+        &["phase", "reason"],
+        "Reports that changed nothing: `duplicate`, `stale`, `early`, `ended`, `invalid`, `unknown_job`, `unreadable`",
+    ),
+    Metric::counter(WORK_REPEATED, &[], "Contributions and proofs that were computed again because of faults"),
+    Metric::counter(INCIDENTS, &[], "Contributions that differ from the one already committed for the same segment"),
+    Metric::counter(RETRIES, &["phase"], "Assignments published again after a failed attempt"),
+    Metric::counter(
         BUS_ALTERED,
-        Unit::Count,
-        "Streams, consumers and buckets deleted or altered by hand, by kind, name and change"
-    );
-    describe_gauge!(BUS_STUCK, Unit::Count, "Streams, consumers and buckets that cannot be brought back to their settings");
-    describe_histogram!(PHASE_SECONDS, Unit::Seconds, "Time a job spent in a phase");
-    describe_histogram!(JOB_SECONDS, Unit::Seconds, "Time from request to terminal state");
-    describe_gauge!(STORAGE_FULL, Unit::Count, "1 while JetStream has no room to spare");
-    describe_counter!(OBJECTS_DELETED, Unit::Count, "Objects deleted because nobody needs them any more, by what they were");
-    describe_counter!(RECORDS_DELETED, Unit::Count, "Records deleted of jobs that ended long ago");
-    describe_counter!(COMMIT_CONFLICTS, Unit::Count, "Commits that lost a compare-and-swap");
+        &["kind", "name", "change"],
+        "Streams, consumers and buckets found `deleted` or `altered` by hand, and repaired",
+    ),
+    Metric::gauge(BUS_STUCK, &[], "Streams, consumers and buckets that have other settings and cannot be brought back"),
+    Metric::seconds(PHASE_SECONDS, &["phase"], "Time a job spent in a phase"),
+    Metric::seconds(JOB_SECONDS, &["kind", "outcome"], "Time from request to terminal state"),
+    Metric::counter(COMMIT_CONFLICTS, &[], "Commits that lost a compare-and-swap and were applied again on the newer record"),
+    Metric::gauge(STORAGE_FULL, &[], "1 while JetStream has no room to spare: uploads are refused and no job is begun"),
+    Metric::counter(
+        OBJECTS_DELETED,
+        &["what"],
+        "Objects deleted because nobody needs them any more: `proof`, `input`, `program`, `key`, `orphan` (of a job without a record), `upload` (of one that died)",
+    ),
+    Metric::counter(RECORDS_DELETED, &[], "Records deleted of jobs that ended long ago"),
+];
+
+/// Tells the recorder of all of them; call once after it is installed.
+pub fn describe() {
+    METRICS.iter().for_each(Metric::describe);
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_documentation_has_this_table() {
+        let table = zisk_common::metric::table(super::METRICS);
+        let documented = include_str!("../../docs/metrics.md");
+        assert!(documented.contains(&format!("## zisk-coordinator\n\n{table}")), "docs/metrics.md should have:\n{table}");
+    }
 }

@@ -3,13 +3,16 @@
 use std::fmt;
 use std::path::PathBuf;
 
+/// Whether a text is what it should be, or why not.
+pub type Check = fn(&str) -> Result<(), String>;
+
 /// What a setting may be.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     /// Any text that the check takes.
-    Text(Option<fn(&str) -> Result<(), String>>),
+    Text(Option<Check>),
     /// A URL, or several separated by commas; a password in it is not shown.
-    Url(Option<fn(&str) -> Result<(), String>>),
+    Url(Option<Check>),
     /// Text that is not shown.
     Secret,
     /// A file or a directory.
@@ -127,7 +130,7 @@ impl Key {
     /// # Errors
     /// What it may be.
     pub fn check(&self, value: &toml::Value) -> Result<(), String> {
-        let checked = |check: Option<fn(&str) -> Result<(), String>>, text: &str| {
+        let checked = |check: Option<Check>, text: &str| {
             check.map_or(Ok(()), |check| check(text).map_err(|reason| format!("{} ({reason})", self.expected())))
         };
         match (self.kind, value) {
