@@ -24,7 +24,7 @@ while IFS= read -r file; do
         tr -d '`' | sort -u)
 done < <(git ls-files --cached --others --exclude-standard '*.md')
 # Four words and more are a test's name; settings are shorter.
-for file in docs/guide-conformance.md docs/scenarios.md; do
+for file in SECURITY.md docs/guide-conformance.md docs/scenarios.md; do
     # shellcheck disable=SC2016
     while IFS= read -r name; do
         if ! git grep --untracked --quiet "fn $name(" -- '*.rs'; then

@@ -268,6 +268,10 @@ pub(crate) async fn options(config: &BusConfig, heard: Heard, servers: usize) ->
             async {}
         });
     if let Some(Login { user, password }) = config.login.clone() {
+        // An inbox that the server can keep others out of (compose/nats/roles.conf).
+        if user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+            options = options.custom_inbox_prefix(format!("_INBOX.{user}"));
+        }
         options = options.user_and_password(user, password);
     }
     match &config.credentials {

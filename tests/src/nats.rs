@@ -183,7 +183,7 @@ impl NatsServer {
 
     fn config(&self, directory: &Path) -> String {
         let port = if self.port == 0 { -1 } else { i32::from(self.port) };
-        let jetstream = if self.extra.contains("jetstream") {
+        let jetstream = if self.extra.lines().any(|line| line.starts_with("jetstream")) {
             String::new()
         } else {
             let limit = self.max_file_store.map_or_else(String::new, |bytes| format!(", max_file_store: {bytes}"));
