@@ -9,6 +9,8 @@ use zisk_common::messages::{CodecError, Failure, FailureKind, JobState, ObjectKe
 use zisk_common::objects::ObjectError;
 use zisk_common::subjects::RequestKind;
 
+use crate::local::LocalError;
+
 /// Why there is no result. Each text is one paragraph: what happened, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -277,6 +279,20 @@ const fn of_kind(kind: FailureKind) -> u8 {
         FailureKind::Cancelled => 9,
         FailureKind::Busy => 11,
         FailureKind::Storage => 14,
+    }
+}
+
+impl From<LocalError> for ClientError {
+    fn from(error: LocalError) -> Self {
+        let kind = error.kind();
+        let advice = match kind {
+            FailureKind::Input => "Correct the program and try again.",
+            FailureKind::Execution => {
+                "The guest did not end with exit code 0, so there is nothing to prove: correct guest or input."
+            }
+            _ => "This is a defect of the prover: please report it with program and input.",
+        };
+        Self::Local { reason: error.to_string(), advice, kind }
     }
 }
 

@@ -8,24 +8,54 @@
 //! let elf = std::fs::read("guest.elf")?;
 //! let job = client.prove(&elf, b"input", &JobOptions::default()).await?;
 //! let done = client.wait(job, |progress| eprintln!("{progress:?}")).await?;
-//! println!("{} steps, {} bytes of proof", done.summary.steps, done.proof.len());
+//! let proven = zisk_client::verify::proof_of(&elf, &done.proof)?; // here, not by the cluster
+//! println!("{} steps, outputs {:?}", done.summary.steps, proven.outputs);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`ProverClient::local`] makes the same calls in this process, without NATS; [`Prover`] is what both can do. Code that is not
+//! asynchronous has [`blocking`]. A job's events are a stream that begins with its first, whenever one comes:
+//!
+//! ```no_run
+//! # async fn example(job: zisk_client::JobId) -> Result<(), Box<dyn std::error::Error>> {
+//! # let client = zisk_client::ProverClient::remote("nats://127.0.0.1:4222").await?;
+//! let mut watch = client.watch(job).await?; // or watch.into_stream()
+//! while let Some(event) = watch.next().await? {
+//!     println!("{} {}", event.kind(), event.progress.proven);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A call that meets a server that is restarted or elects a leader tries again by itself for half a minute; each error is a
+//! [`ClientError`], which says what happened and what to do. How long a job may take is [`JobOptions::timeout`]; how long to
+//! wait for one, whatever becomes of it, is [`Prover::wait_within`].
 #![forbid(unsafe_code)]
 
+pub mod blocking;
 mod dead;
 pub mod doctor;
 mod error;
+mod in_process;
 pub mod local;
 mod programs;
 pub mod progress;
+mod prover;
 mod remote;
+pub mod verify;
 mod watch;
 
 pub use error::ClientError;
+pub use in_process::LocalClient;
+pub use prover::Prover;
 pub use remote::{Cancellation, Completed, JobOptions, RemoteClient};
 pub use watch::Watch;
+pub use zisk_common::config::BusArgs;
+pub use zisk_common::ids::{JobId, ProgramId};
+pub use zisk_common::messages::{Event, EventBody, ExecutionSummary, Failure, FailureKind, ProofKind};
+pub use zisk_common::subjects::RequestKind;
+pub use zisk_protocol::PublicValues;
 
 /// Public outputs as words: 32 bits each, little-endian, as the guest wrote them.
 pub fn output_words(outputs: &[u8]) -> Vec<u32> {
@@ -36,12 +66,18 @@ pub fn output_words(outputs: &[u8]) -> Vec<u32> {
 pub struct ProverClient;
 
 impl ProverClient {
-    /// A client of the cluster behind this NATS server, with the default prefix and object store.
+    /// A client of the cluster behind this NATS server, with the default prefix and object store; for others see
+    /// [`RemoteClient::connect`].
     ///
     /// # Errors
     /// [`ClientError`] that says what to do.
     pub async fn remote(url: &str) -> Result<RemoteClient, ClientError> {
-        let bus = zisk_common::config::BusArgs { nats_url: Some(url.to_owned()), ..Default::default() };
+        let bus = BusArgs { nats_url: Some(url.to_owned()), ..Default::default() };
         RemoteClient::connect(&bus).await
+    }
+
+    /// A client that proves in this process, without a cluster.
+    pub fn local() -> LocalClient {
+        LocalClient::default()
     }
 }

@@ -5,13 +5,19 @@ use std::ops::ControlFlow;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use zisk_protocol::{GlobalChallenge, ProtocolError, PublicValues};
+use zisk_common::messages::{DEFAULT_LOG_SEGMENT_STEPS, FailureKind};
+use zisk_protocol::ProtocolError;
 use zisk_prover::backend::{Backend, BackendError, Contributed, ExecuteOptions, Execution, LoadedProgram, ProofKind, Setup};
 
 use crate::progress::{Phase, Progress};
 
 /// Segments the executor may be ahead of the prover. Two: one being handed over, one being cut.
 const SEGMENTS_AHEAD: usize = 2;
+
+/// The cluster's default (coordinator, `[jobs]`).
+const MAX_STEPS: u64 = 1 << 34;
+/// Memory for stage-1 data: what the worker's default leaves on the smallest machine we measure on.
+const KEPT_BYTES: usize = 8 << 30;
 
 /// How to prove.
 #[derive(Clone, Debug)]
@@ -24,6 +30,17 @@ pub struct LocalOptions {
     pub kind: ProofKind,
     /// Memory for stage-1 data that waits for the challenge; what does not fit is recomputed. Bytes.
     pub kept_bytes: usize,
+}
+
+impl Default for LocalOptions {
+    fn default() -> Self {
+        Self {
+            log_segment_steps: DEFAULT_LOG_SEGMENT_STEPS.into(),
+            max_steps: MAX_STEPS,
+            kind: ProofKind::default(),
+            kept_bytes: KEPT_BYTES,
+        }
+    }
 }
 
 /// Wall time of each phase. They follow one another, except that the execution runs beside the contributions.
@@ -66,8 +83,54 @@ pub enum LocalError {
     Thread(String),
 }
 
-/// How the challenge is derived; a parameter so that tests can run with a prover that has none of the real formats.
-pub type DeriveChallenge = fn(&[u8; 32], &[Vec<u8>], &PublicValues) -> Result<GlobalChallenge, ProtocolError>;
+impl LocalError {
+    /// Whose fault it is.
+    pub const fn kind(&self) -> FailureKind {
+        match self {
+            Self::Backend(BackendError::Program(_)) => FailureKind::Input,
+            Self::Backend(BackendError::Trap(_)) => FailureKind::Execution,
+            Self::Backend(BackendError::Stopped) => FailureKind::Cancelled,
+            Self::Backend(_) | Self::Protocol(_) | Self::Thread(_) => FailureKind::Internal,
+        }
+    }
+}
+
+/// What has just been done of a proof.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// The program's keys are there.
+    Prepared,
+    /// One more segment is contributed: so many now.
+    Contributed {
+        /// How many.
+        done: u32,
+    },
+    /// The program has ended, and all is contributed.
+    Executed(&'a Execution),
+    /// One more segment is proven.
+    Proven {
+        /// How many now.
+        done: u32,
+        /// Of how many.
+        total: u32,
+        /// Its node.
+        node: &'a [u8],
+    },
+    /// Two more nodes are one.
+    Folded {
+        /// How many times.
+        done: u32,
+        /// Of how many.
+        total: u32,
+        /// The first segment of the right one.
+        n: u32,
+        /// What they were folded to.
+        node: &'a [u8],
+    },
+}
+
+/// Told of each step; to break off is not to go on to the next.
+pub type Observer<'a> = dyn FnMut(Step<'_>) -> ControlFlow<()> + 'a;
 
 /// Proves `elf` on `input` (the bytes of the input area) in this process.
 ///
@@ -80,31 +143,40 @@ pub fn prove(
     options: &LocalOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<LocalProof, LocalError> {
-    prove_with(backend, zisk_protocol::global_challenge, elf, input, options, progress)
+    progress(Progress::started(Phase::Setup));
+    prove_observed(backend, elf, input, options, &mut |step| {
+        match step {
+            Step::Prepared | Step::Executed(_) => {}
+            Step::Contributed { done } => progress(Progress::done(Phase::Contribute, done, None)),
+            Step::Proven { done, total, .. } => progress(Progress::done(Phase::Prove, done, Some(total))),
+            Step::Folded { done, total, .. } => progress(Progress::done(Phase::Aggregate, done, Some(total))),
+        }
+        ControlFlow::Continue(())
+    })
 }
 
-/// [`prove`] with a challenge derivation of the caller's choosing.
+/// [`prove`], observed step by step.
 ///
 /// # Errors
-/// As [`prove`].
-pub fn prove_with(
+/// As [`prove`]; [`BackendError::Stopped`] when the observer breaks off.
+pub fn prove_observed(
     backend: &dyn Backend,
-    derive: DeriveChallenge,
     elf: &[u8],
     input: &[u8],
     options: &LocalOptions,
-    progress: &mut dyn FnMut(Progress),
+    observe: &mut Observer<'_>,
 ) -> Result<LocalProof, LocalError> {
     let mut seconds = PhaseSeconds::default();
     let mut clock = Instant::now();
-    progress(Progress::started(Phase::Setup));
     let setup = backend.setup(elf)?;
     let program = backend.load(&setup.proving_key)?;
     seconds.setup = lap(&mut clock);
+    go_on(observe(Step::Prepared))?;
 
-    let (execution, segments) = contribute(program.as_ref(), input, options, progress)?;
+    let (execution, segments) = contribute(program.as_ref(), input, options, observe)?;
+    go_on(observe(Step::Executed(&execution)))?;
     let contributions: Vec<Vec<u8>> = segments.iter().map(|segment| segment.contribution.clone()).collect();
-    let challenge = derive(&setup.verifying_key_digest, &contributions, &execution.public)?;
+    let challenge = zisk_protocol::global_challenge(&setup.verifying_key_digest, &contributions, &execution.public)?;
     seconds.contribute = lap(&mut clock);
 
     let mut nodes = Vec::with_capacity(segments.len());
@@ -113,14 +185,22 @@ pub fn prove_with(
             Stage1::Kept(contributed) => contributed,
             Stage1::Dropped { segment } => program.contribute(&segment)?.1,
         };
-        nodes.push(contributed.prove(&challenge, options.kind)?);
-        progress(Progress::done(Phase::Prove, nodes.len() as u32, Some(execution.segments)));
+        let node = contributed.prove(&challenge, options.kind)?;
+        go_on(observe(Step::Proven { done: nodes.len() as u32 + 1, total: execution.segments, node: &node }))?;
+        nodes.push(node);
     }
     seconds.prove = lap(&mut clock);
 
-    let proof = aggregate(backend, &setup, nodes, &execution, progress)?;
+    let proof = aggregate(backend, &setup, nodes, &execution, observe)?;
     seconds.aggregate = lap(&mut clock);
     Ok(LocalProof { execution, proof, verifying_key: setup.verifying_key, seconds })
+}
+
+fn go_on(flow: ControlFlow<()>) -> Result<(), BackendError> {
+    match flow {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(BackendError::Stopped),
+    }
 }
 
 /// Executes `elf` on `input` in this process, without a proof.
@@ -150,7 +230,7 @@ fn contribute(
     program: &dyn LoadedProgram,
     input: &[u8],
     options: &LocalOptions,
-    progress: &mut dyn FnMut(Progress),
+    observe: &mut Observer<'_>,
 ) -> Result<(Execution, Vec<Waiting>), LocalError> {
     let execute = ExecuteOptions { log_segment_steps: Some(options.log_segment_steps), max_steps: options.max_steps };
     let (sender, receiver) = mpsc::sync_channel::<Vec<u8>>(SEGMENTS_AHEAD);
@@ -170,7 +250,11 @@ fn contribute(
         let mut kept = 0;
         let mut failed = None;
         for segment in receiver {
-            match program.contribute(&segment) {
+            let contributed = program.contribute(&segment).and_then(|contributed| {
+                go_on(observe(Step::Contributed { done: waiting.len() as u32 + 1 }))?;
+                Ok(contributed)
+            });
+            match contributed {
                 Ok((contribution, contributed)) => {
                     let bytes = contributed.memory_bytes();
                     let stage1 = if kept + bytes <= options.kept_bytes {
@@ -180,7 +264,6 @@ fn contribute(
                         Stage1::Dropped { segment }
                     };
                     waiting.push(Waiting { contribution, stage1 });
-                    progress(Progress::done(Phase::Contribute, waiting.len() as u32, None));
                 }
                 Err(error) => {
                     failed = Some(error);
@@ -203,34 +286,35 @@ fn aggregate(
     setup: &Setup,
     nodes: Vec<Vec<u8>>,
     execution: &Execution,
-    progress: &mut dyn FnMut(Progress),
+    observe: &mut Observer<'_>,
 ) -> Result<Vec<u8>, BackendError> {
     let total = execution.segments.saturating_sub(1);
     let mut folds = 0;
-    let mut fold = |left: &[u8], right: &[u8]| {
+    let mut fold = |left: &[u8], n: u32, right: &[u8]| {
         let node = backend.fold(&setup.verifying_key, left, right)?;
         folds += 1;
-        progress(Progress::done(Phase::Aggregate, folds, Some(total)));
+        go_on(observe(Step::Folded { done: folds, total, n, node: &node }))?;
         Ok::<_, BackendError>(node)
     };
-    // Like counting in binary: two nodes over equally many segments become one.
-    let mut stack: Vec<(u32, Vec<u8>)> = Vec::new();
-    for node in nodes {
-        let (mut size, mut node) = (1, node);
-        while let Some((_, left)) = stack.pop_if(|(left_size, _)| *left_size == size) {
-            node = fold(&left, &node)?;
-            size *= 2;
+    // Like counting in binary: two nodes over equally many segments become one. Each with its first segment and their number.
+    let mut stack: Vec<(u32, u32, Vec<u8>)> = Vec::new();
+    for (n, node) in (0..).zip(nodes) {
+        let (mut first, mut size, mut node) = (n, 1, node);
+        while let Some((left_first, _, left)) = stack.pop_if(|(_, left_size, _)| *left_size == size) {
+            node = fold(&left, first, &node)?;
+            (first, size) = (left_first, 2 * size);
         }
-        stack.push((size, node));
+        stack.push((first, size, node));
     }
-    let mut root: Option<Vec<u8>> = None;
-    while let Some((_, left)) = stack.pop() {
-        root = Some(match root {
+    let mut root: Option<(u32, Vec<u8>)> = None;
+    while let Some((first, _, left)) = stack.pop() {
+        let node = match root {
             None => left,
-            Some(right) => fold(&left, &right)?,
-        });
+            Some((n, right)) => fold(&left, n, &right)?,
+        };
+        root = Some((first, node));
     }
-    let root = root.ok_or_else(|| BackendError::Internal("an execution without segments".to_owned()))?;
+    let (_, root) = root.ok_or_else(|| BackendError::Internal("an execution without segments".to_owned()))?;
     backend.finish(&setup.verifying_key, &root, &execution.public)
 }
 

@@ -58,7 +58,7 @@ fn run(args: Args) -> Result<End, ClientError> {
     match args.command {
         Command::Completion { shell } => command::local::completion(shell),
         Command::Key { program, out } => command::local::key(&program, &out, args.json),
-        Command::Verify(verify) => command::local::verify(&verify, args.json),
+        Command::Verify(verify) => command::local::verify_proof(&verify, args.json),
         Command::Prove(ref prove) if prove.local => command::local::prove(prove, args.json),
         Command::Execute(ref execute) if execute.local => command::local::execute(execute, args.json),
         _ => {

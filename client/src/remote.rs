@@ -14,7 +14,7 @@ use zisk_common::objects::Objects;
 use zisk_common::subjects::{ConsumerKind, RequestKind};
 
 use crate::ClientError;
-use crate::progress::{Phase, Progress};
+use crate::progress::{self, Phase, Progress};
 
 /// How long a coordinator may take to accept a request. It answers within milliseconds, and takes over within seconds.
 const ACCEPTED_WITHIN: Duration = Duration::from_secs(10);
@@ -166,31 +166,13 @@ impl RemoteClient {
                 }
             };
             taken = true;
-            let counts = event.progress;
-            let total = counts.segments;
+            if let Some(step) = progress::of(&event) {
+                progress(step);
+            }
             match event.body {
-                EventBody::Planned { .. } => progress(Progress::done(Phase::Execute, counts.planned, total)),
-                EventBody::Executed { summary: executed } => {
-                    progress(Progress::done(Phase::Execute, counts.planned, total));
-                    summary = Some(executed);
-                }
-                EventBody::Contributed { .. } => progress(Progress::done(Phase::Contribute, counts.contributed, total)),
-                EventBody::Proof { .. } | EventBody::Rejected { .. } => {
-                    progress(Progress::done(Phase::Prove, counts.proven, total))
-                }
-                EventBody::Folded { .. } => {
-                    let folds = total.map(|segments| segments.saturating_sub(1));
-                    progress(Progress::done(Phase::Aggregate, counts.folded, folds));
-                }
-                EventBody::Accepted { position: Some(position) } => {
-                    progress(Progress::done(Phase::Wait, position, None));
-                    waiting = Some(Instant::now() + LOOK);
-                }
-                EventBody::Accepted { position: None } | EventBody::Admitted {} | EventBody::Executing {} => {
-                    waiting = None;
-                    progress(Progress::started(Phase::Setup));
-                }
-                EventBody::Challenged { .. } | EventBody::Replaced { .. } => {}
+                EventBody::Accepted { position: Some(_) } => waiting = Some(Instant::now() + LOOK),
+                EventBody::Accepted { position: None } | EventBody::Admitted {} | EventBody::Executing {} => waiting = None,
+                EventBody::Executed { summary: executed } => summary = Some(executed),
                 EventBody::Completed { proof, summary: last, milliseconds } => {
                     let proof = match proof {
                         Some(object) => self.objects.get(object.key).await?.to_vec(),
@@ -202,6 +184,7 @@ impl RemoteClient {
                 EventBody::Failed { failure } | EventBody::Cancelled { failure } => {
                     return Err(ClientError::Failed { job, failure: Box::new(failure) });
                 }
+                _ => {}
             }
         }
     }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use zisk_client::{ClientError, JobOptions, RemoteClient};
 use zisk_common::messages::Timings;
-use zisk_recursion::builtin::built_in;
 
 use super::Loaded;
 use super::local::{check, checking_key, proven};
@@ -65,7 +64,7 @@ async fn one(client: &RemoteClient, loaded: &Loaded, options: &JobOptions, verif
     let job = client.prove(&loaded.elf, &loaded.input, options).await?;
     let done = client.wait(job, |_| {}).await?;
     let latency = began.elapsed();
-    check(built_in().as_ref(), verifying_key, &done.proof, &public_values(&done.summary))?;
+    check(verifying_key, &done.proof, &public_values(&done.summary))?;
     let timings = client.status(job).await?.timings;
     Ok(Sample { latency: latency.as_secs_f64(), steps: done.summary.steps, phases: phases(&timings, latency) })
 }

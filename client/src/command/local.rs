@@ -4,36 +4,30 @@ use std::path::Path;
 use std::time::Instant;
 
 use clap::CommandFactory;
-use zisk_client::ClientError;
 use zisk_client::local::{self, LocalError, LocalOptions, LocalProof};
-use zisk_client::progress::{Progress, ProgressLine};
+use zisk_client::progress::Progress;
+use zisk_client::{ClientError, verify};
 use zisk_common::ids::Digest;
-use zisk_common::messages::{DEFAULT_LOG_SEGMENT_STEPS, FailureKind};
+use zisk_common::messages::FailureKind;
 use zisk_protocol::PublicValues;
-use zisk_prover::backend::{Backend, BackendError};
 use zisk_recursion::builtin::built_in;
 
 use super::{Loaded, check_writable, read, write};
 use crate::End;
 use crate::args::{Args, Execute, Kind, Prove, Verify};
+use crate::show::progress::Bars;
 use crate::show::{self, Ran, Verified};
-
-/// The cluster's default (coordinator, `[jobs]`).
-const MAX_STEPS: u64 = 1 << 34;
-/// Memory for stage-1 data: what the worker's default leaves on the smallest machine we measure on.
-const KEPT_BYTES: usize = 8 << 30;
 
 /// `zisk prove --local`
 pub fn prove(args: &Prove, json: bool) -> Result<End, ClientError> {
     let began = Instant::now();
     let loaded = Loaded::read(&args.run)?;
     check_writable(&args.out)?;
-    let backend = built_in();
-    let mut line = ProgressLine::new(json);
+    let mut line = Bars::new(json);
     let proven = proven(&loaded, args.segment_log_steps, args.run.max_steps, args.proof, &mut |progress| line.show(progress));
     line.end();
     let proven = proven?;
-    check(backend.as_ref(), &proven.verifying_key, &proven.proof, &proven.execution.public)?;
+    check(&proven.verifying_key, &proven.proof, &proven.execution.public)?;
     write(&args.out, &proven.proof)?;
     Ran {
         job: None,
@@ -58,24 +52,22 @@ pub fn proven(
     proof: Option<Kind>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<LocalProof, ClientError> {
+    let default = LocalOptions::default();
     let options = LocalOptions {
-        log_segment_steps: segment_log_steps.unwrap_or(DEFAULT_LOG_SEGMENT_STEPS).into(),
-        max_steps: max_steps.unwrap_or(MAX_STEPS),
+        log_segment_steps: segment_log_steps.map_or(default.log_segment_steps, u32::from),
+        max_steps: max_steps.unwrap_or(default.max_steps),
         kind: proof.unwrap_or_default().here(),
-        kept_bytes: KEPT_BYTES,
+        kept_bytes: default.kept_bytes,
     };
-    local::prove(built_in().as_ref(), &loaded.elf, &loaded.input, &options, progress).map_err(|error| match error {
-        LocalError::Backend(error) => of_backend(&error),
-        other => internal(&other.to_string()),
-    })
+    Ok(local::prove(built_in().as_ref(), &loaded.elf, &loaded.input, &options, progress)?)
 }
 
 /// `zisk execute --local`
 pub fn execute(args: &Execute, json: bool) -> Result<End, ClientError> {
     let began = Instant::now();
     let Loaded { elf, input } = Loaded::read(&args.run)?;
-    let max_steps = args.run.max_steps.unwrap_or(MAX_STEPS);
-    let execution = local::execute(built_in().as_ref(), &elf, &input, max_steps).map_err(|error| of_backend(&error))?;
+    let max_steps = args.run.max_steps.unwrap_or(LocalOptions::default().max_steps);
+    let execution = local::execute(built_in().as_ref(), &elf, &input, max_steps).map_err(LocalError::from)?;
     let exit_code = execution.public.exit_code;
     Ran {
         job: None,
@@ -115,25 +107,26 @@ pub fn key(program: &Path, out: &Path, json: bool) -> Result<End, ClientError> {
 }
 
 fn verifying_key(program: &Path, elf: &[u8]) -> Result<Vec<u8>, ClientError> {
-    let unusable = |error: BackendError| ClientError::Program { path: program.display().to_string(), reason: error.to_string() };
-    Ok(built_in().setup(elf).map_err(unusable)?.verifying_key)
+    verify::key_of(elf).map_err(|error| match error {
+        ClientError::Local { reason, .. } => ClientError::Program { path: program.display().to_string(), reason },
+        other => other,
+    })
 }
 
 /// The key that a cluster's proof is checked with here. That it cannot be derived says nothing about the proof.
 pub fn checking_key(elf: &[u8]) -> Result<Vec<u8>, ClientError> {
-    let unchecked = |error: BackendError| match of_backend(&error) {
+    verify::key_of(elf).map_err(|error| match error {
         ClientError::Local { reason, kind, .. } => ClientError::Local {
             reason: format!("the program's verifying key cannot be derived here, so its proof is not checked: {reason}"),
             advice: "Nothing is known against the proof: the cluster keeps it, check it with the release that the cluster runs (`zisk result`).",
             kind,
         },
         other => other,
-    };
-    Ok(built_in().setup(elf).map_err(unchecked)?.verifying_key)
+    })
 }
 
 /// `zisk verify`
-pub fn verify(args: &Verify, json: bool) -> Result<End, ClientError> {
+pub fn verify_proof(args: &Verify, json: bool) -> Result<End, ClientError> {
     let proof = read(&args.proof)?;
     let key = match (&args.program, &args.verifying_key) {
         (Some(program), _) => verifying_key(program, &read(program)?)?,
@@ -142,7 +135,7 @@ pub fn verify(args: &Verify, json: bool) -> Result<End, ClientError> {
     };
     let backend = built_in();
     let began = Instant::now();
-    let public = backend.verify(&key, &proof).map_err(|error| ClientError::Proof { reason: error.to_string() })?;
+    let public = verify::by_key(&key, &proof)?;
     Verified { kind: backend.kind(&proof), public, proof_bytes: proof.len(), seconds: began.elapsed().as_secs_f64() }.print(json);
     Ok(End::Done)
 }
@@ -154,30 +147,11 @@ pub fn completion(shell: clap_complete::Shell) -> Result<End, ClientError> {
 }
 
 /// Whether a proof that was just made verifies, with the outputs that were announced.
-pub fn check(backend: &dyn Backend, verifying_key: &[u8], proof: &[u8], announced: &PublicValues) -> Result<(), ClientError> {
-    let public = backend.verify(verifying_key, proof).map_err(|error| ClientError::Proof { reason: error.to_string() })?;
-    if public != *announced {
+pub fn check(verifying_key: &[u8], proof: &[u8], announced: &PublicValues) -> Result<(), ClientError> {
+    if verify::by_key(verifying_key, proof)? != *announced {
         return Err(ClientError::Proof { reason: "it proves other outputs than the execution had".to_owned() });
     }
     Ok(())
-}
-
-fn of_backend(error: &BackendError) -> ClientError {
-    let kind = match error {
-        BackendError::Program(_) => FailureKind::Input,
-        BackendError::Trap(_) => FailureKind::Execution,
-        _ => FailureKind::Internal,
-    };
-    let advice = match kind {
-        FailureKind::Input => "Correct the program and try again.",
-        FailureKind::Execution => "The guest did not end with exit code 0, so there is nothing to prove: correct guest or input.",
-        _ => "This is a defect of the prover: please report it with program and input.",
-    };
-    ClientError::Local { reason: error.to_string(), advice, kind }
-}
-
-pub fn internal(reason: &str) -> ClientError {
-    of_backend(&BackendError::Internal(reason.to_owned()))
 }
 
 #[cfg(test)]

@@ -1,25 +1,30 @@
 //! Commands that go to the cluster.
 
+use std::cell::RefCell;
 use std::io::IsTerminal;
 use std::path::Path;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use zisk_client::progress::ProgressLine;
+use zisk_client::local::LocalError;
 use zisk_client::{Cancellation, ClientError, Completed, JobOptions, RemoteClient, doctor, output_words};
 use zisk_common::ids::{Digest, JobId};
 use zisk_common::messages::{ExecutionSummary, JobRecord, QueueOrder};
 use zisk_common::subjects::RequestKind;
 use zisk_protocol::PublicValues;
-use zisk_recursion::builtin::built_in;
 
-use super::local::{check, checking_key, exited, internal};
+use super::local::{check, checking_key, exited};
 use super::{Loaded, check_writable, read_program, write};
 use crate::End;
 use crate::args::{Args, Command, Dead, Execute, Kind, Prove, Run};
+use crate::show::progress::Bars;
 use crate::show::{self, Ran};
 
 /// Beyond the job's own time limit: for the coordinator to say so.
 const AFTER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How often clock and estimates are drawn anew.
+const TICK: Duration = Duration::from_millis(500);
 
 /// Runs a command against the cluster.
 pub async fn run(args: &Args) -> Result<End, ClientError> {
@@ -83,7 +88,7 @@ pub async fn run(args: &Args) -> Result<End, ClientError> {
         }
         Command::Up(up) => super::up::run(args, up).await,
         Command::Key { program, out } => super::local::key(program, out, args.json),
-        Command::Verify(verify) => super::local::verify(verify, args.json),
+        Command::Verify(verify) => super::local::verify_proof(verify, args.json),
         Command::Completion { shell } => super::local::completion(*shell),
     }
 }
@@ -129,9 +134,9 @@ async fn prove(args: &Args, prove: &Prove) -> Result<End, ClientError> {
     };
     let seconds = began.elapsed().as_secs_f64();
     let public = public_values(&done.summary);
-    let key = key.join().unwrap_or_else(|_| Err(internal("setup panicked")))?;
+    let key = key.join().unwrap_or_else(|_| Err(LocalError::Thread("panicked".to_owned()).into()))?;
     // What is not valid is not saved.
-    check(built_in().as_ref(), &key, &done.proof, &public)?;
+    check(&key, &done.proof, &public)?;
     write(&prove.out, &done.proof)?;
     ran(job, done.clone(), public, seconds, Some((prove.out.clone(), done.proof.len()))).print(args.json);
     Ok(End::Done)
@@ -170,17 +175,23 @@ async fn submit(
     options: &JobOptions,
 ) -> Result<Option<(JobId, Completed)>, ClientError> {
     let job = client.submit(kind, &loaded.elf, &loaded.input, options).await?;
-    let mut line = ProgressLine::new(args.json);
-    line.note(&format!("job {job}"));
-    let waiting = client.wait(job, |progress| line.show(progress));
+    let bars = RefCell::new(Bars::new(args.json));
+    bars.borrow_mut().note(&format!("job {job}"));
+    let mut waiting = pin!(client.wait(job, |progress| bars.borrow_mut().show(progress)));
     let limit = options.timeout.map_or(Duration::MAX, |timeout| timeout + AFTER_TIMEOUT);
-    let result = tokio::select! {
-        done = waiting => done.map(|done| Some((job, done))),
-        () = tokio::time::sleep(limit) => Err(ClientError::Timeout { job, seconds: limit.as_secs() }),
-        // Without a handler for it the process just ends, and the job goes on all the same.
-        Ok(()) = tokio::signal::ctrl_c() => Ok(None),
+    let mut late = pin!(tokio::time::sleep(limit));
+    let mut interrupted = pin!(tokio::signal::ctrl_c());
+    let mut tick = tokio::time::interval(TICK);
+    let result = loop {
+        tokio::select! {
+            done = &mut waiting => break done.map(|done| Some((job, done))),
+            () = &mut late => break Err(ClientError::Timeout { job, seconds: limit.as_secs() }),
+            _ = tick.tick() => bars.borrow_mut().tick(),
+            // Without a handler for it the process just ends, and the job goes on all the same.
+            Ok(()) = &mut interrupted => break Ok(None),
+        }
     };
-    line.end();
+    bars.borrow_mut().end();
     if !matches!(result, Ok(None)) {
         return result;
     }
@@ -198,7 +209,7 @@ async fn wants_to_cancel(job: JobId) -> bool {
     if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
         return false;
     }
-    eprint!("\ncancel job {job}, or leave it running? [c/L] ");
+    eprint!("cancel job {job}, or leave it running? [c/L] ");
     // A thread of its own: a read from a terminal cannot be given up, and the process need not wait for it.
     let (sender, answer) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {

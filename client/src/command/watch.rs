@@ -5,7 +5,6 @@ use std::path::Path;
 use zisk_client::{ClientError, RemoteClient};
 use zisk_common::ids::JobId;
 use zisk_common::messages::EventBody;
-use zisk_recursion::builtin::built_in;
 
 use super::local::{check, checking_key};
 use super::remote::{public_values, ran};
@@ -48,7 +47,7 @@ pub async fn result(args: &Args, job: JobId, out: Option<&Path>) -> Result<End, 
         }
     } else {
         let elf = client.program(record.request.program).await?;
-        check(built_in().as_ref(), &checking_key(&elf)?, &done.proof, &public)?;
+        check(&checking_key(&elf)?, &done.proof, &public)?;
         if let Some(out) = out {
             write(out, &done.proof)?;
             saved = Some((out.to_owned(), done.proof.len()));

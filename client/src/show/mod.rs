@@ -4,6 +4,7 @@ pub mod bench;
 pub mod dead;
 pub mod doctor;
 pub mod events;
+pub mod progress;
 pub mod queues;
 
 use std::collections::HashMap;
