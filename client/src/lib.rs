@@ -55,12 +55,8 @@ pub use zisk_common::config::BusArgs;
 pub use zisk_common::ids::{JobId, ProgramId};
 pub use zisk_common::messages::{Event, EventBody, ExecutionSummary, Failure, FailureKind, ProofKind};
 pub use zisk_common::subjects::RequestKind;
+pub use zisk_common::view::output_words;
 pub use zisk_protocol::PublicValues;
-
-/// Public outputs as words: 32 bits each, little-endian, as the guest wrote them.
-pub fn output_words(outputs: &[u8]) -> Vec<u32> {
-    outputs.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect()
-}
 
 /// Where proofs are made.
 pub struct ProverClient;

@@ -72,6 +72,18 @@ uuid_id!(JobId, "job id", "Identifies a job; chosen by the client.");
 uuid_id!(WorkerId, "worker id", "Identifies one run of a worker process.");
 uuid_id!(CoordinatorId, "coordinator id", "Identifies one run of a coordinator process.");
 
+impl JobId {
+    /// The id of the job that a client asks for under an idempotency key: always the same.
+    pub fn of_key(client: &str, key: &str) -> Self {
+        let mut hash = blake3::Hasher::new_derive_key("zisk job id of an idempotency key");
+        // With its length, so that no two pairs are the same text.
+        hash.update(&(client.len() as u64).to_le_bytes()).update(client.as_bytes()).update(key.as_bytes());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash.finalize().as_bytes()[..16]);
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+}
+
 /// A blake3 digest; written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -148,6 +160,9 @@ mod tests {
         assert_eq!(job.to_string().parse(), Ok(job));
         assert!(job.to_string().to_uppercase().parse::<JobId>().is_err());
         assert!("a.b".parse::<JobId>().is_err());
+        let derived = JobId::of_key("me", "order-17");
+        assert_eq!((derived, derived.to_string().parse()), (JobId::of_key("me", "order-17"), Ok(derived)));
+        assert_ne!(JobId::of_key("meo", "rder-17"), derived);
         let digest = Digest::of(b"x");
         assert_eq!(digest.to_string().parse(), Ok(digest));
         let error = "xyz".parse::<Digest>().unwrap_err();

@@ -27,3 +27,4 @@ pub mod streams;
 pub mod subjects;
 pub mod survey;
 pub mod telemetry;
+pub mod view;

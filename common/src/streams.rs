@@ -235,6 +235,19 @@ impl Bus {
         })
     }
 
+    /// The sequences of the oldest message that a stream has and of the newest that it ever had: of a queue of work, whatever is older
+    /// than the first was taken.
+    ///
+    /// # Errors
+    /// [`BusError`] when the server does not answer.
+    pub async fn sequences(&self, kind: StreamKind) -> Result<(u64, u64), BusError> {
+        let name = self.prefix().stream(kind);
+        let stream = retried(self, &format!("reading stream {name}"), || self.jetstream().get_stream(&name)).await?;
+        let state = &stream.cached_info().state;
+        let first = if state.messages == 0 { state.last_sequence + 1 } else { state.first_sequence };
+        Ok((first, state.last_sequence))
+    }
+
     /// The subjects of a stream that match a filter, with how many messages each has: what its leader has, not a copy that may lag
     /// behind.
     ///

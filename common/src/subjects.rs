@@ -337,6 +337,11 @@ impl Prefix {
         format!("{self}.request.{kind}")
     }
 
+    /// `<prefix>.api`: what the coordinators' service answers on is below it.
+    pub fn api(&self) -> String {
+        format!("{self}.api")
+    }
+
     /// `<prefix>.assign.<kind>.<job>.<n>`
     pub fn assign(&self, kind: AssignmentKind, job: JobId, n: u32) -> String {
         format!("{self}.assign.{kind}.{job}.{n}")

@@ -1,6 +1,7 @@
 //! Job state machine and its NATS adapters.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod bus;
 pub mod config;
 pub mod job;

@@ -81,6 +81,8 @@ async fn serve(config: &Config, bus_config: BusConfig, store: StoreUrl) -> anyho
     let Some((bus, keep_alive)) = until_stopped(&stop, connect(&bus_config)).await.transpose()? else {
         return Ok(());
     };
+    let api = crate::api::start(&bus, &store, config.queue.max_jobs as usize).await;
+    let api = api.map_err(|error| anyhow::anyhow!("the service for requests does not start: {error}"))?;
     not_ready.send_replace(Some("it is not known yet who leads".to_owned()));
     let room = config.storage.settings().room;
     while let Some(lease) = until_stopped(&stop, leadership::stand_by(&bus, &keep_alive, id, room, &not_ready)).await {
@@ -94,6 +96,7 @@ async fn serve(config: &Config, bus_config: BusConfig, store: StoreUrl) -> anyho
         }
         ended?;
     }
+    api.stop().await;
     tracing::info!("stopped");
     Ok(())
 }

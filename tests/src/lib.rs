@@ -4,6 +4,7 @@
 //! their end is printed.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod busy;
 pub mod chance;
 pub mod cli;

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use async_nats::{Client, ConnectOptions, Event};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
 use tokio::time::{Instant, sleep};
+use zisk_common::ids::Digest;
 use zisk_tests::guests::Reference;
 use zisk_tests::{NatsServer, Program, cli, nats_server};
 
@@ -58,6 +62,21 @@ async fn a_job_is_proven_with_the_least_that_each_role_needs() -> Result<()> {
     run(&["result", job, "--out", "again.bin"], 0)?;
     // It has ended otherwise, which somebody must have read.
     run(&["cancel", job], 12)?;
+    // By the service, too: an answer, an error, and what tools ask.
+    let login = ConnectOptions::new().user_and_password("client".to_owned(), "client".to_owned());
+    let client = login.custom_inbox_prefix("_INBOX.client").connect(nats.url()).await?;
+    let elf = workload.elf.as_slice();
+    let executed = json!({ "program": Digest::of(elf), "input": { "inline": STANDARD.encode(&workload.input) } });
+    for (subject, request, said) in [
+        ("zisk.v1.api.status", json!({ "job": job }), "completed"),
+        ("zisk.v1.api.execute", executed, "queued"),
+        ("zisk.v1.api.status", json!({ "job": "x" }), "ZISK-1006"),
+        ("$SRV.INFO.zisk", json!({}), "zisk.v1.api.prove"),
+    ] {
+        let answer = client.request(subject, request.to_string().into()).await?;
+        let answer = String::from_utf8_lossy(&answer.payload).into_owned();
+        ensure!(answer.contains(said), "{subject}: {answer}");
+    }
     ensure!(worker.stop()?.success() && coordinator.stop()?.success());
     for process in [&coordinator, &worker] {
         ensure!(!process.log().contains("denied by the NATS server"), "{}: {}", process.name(), process.log());
@@ -150,6 +169,8 @@ async fn a_worker_may_not_act_as_coordinator_or_client() -> Result<()> {
         "publish $JS.ACK.ZISK_V1_REPORT.coordinator.1.1.1.1.0",
         "publish $JS.API.DIRECT.GET.ZISK_V1_REPORT",
         "subscribe zisk.v1.report.>",
+        "publish zisk.v1.api.prove",
+        "subscribe zisk.v1.api.prove",
         "subscribe zisk.v1.request.>",
         "subscribe _INBOX.>",
         "subscribe _INBOX.coordinator.>",
@@ -180,19 +201,20 @@ async fn a_client_may_only_ask_and_look() -> Result<()> {
         "publish $JS.API.CONSUMER.MSG.NEXT.ZISK_V1_REQUESTS.coordinator",
         "publish $JS.API.DIRECT.GET.ZISK_V1_REQUESTS",
         "publish $JS.API.STREAM.MSG.GET.ZISK_V1_REQUESTS",
+        "subscribe zisk.v1.api.prove",
         "subscribe zisk.v1.request.>",
         "subscribe zisk.v1.assign.>",
         "subscribe _INBOX.>",
         "subscribe _INBOX.worker.>",
     ];
-    let allowed = ["publish zisk.v1.request.prove", "publish zisk.v1.cancel.job", "subscribe _INBOX.client.>"];
+    let allowed =
+        ["publish zisk.v1.request.prove", "publish zisk.v1.api.prove", "publish zisk.v1.cancel.job", "subscribe _INBOX.client.>"];
     check("client", &denied, &allowed).await
 }
 
 #[tokio::test]
-async fn a_coordinator_may_not_work_or_ask_or_delete_streams() -> Result<()> {
+async fn a_coordinator_may_not_work_or_delete_streams() -> Result<()> {
     let denied = [
-        "publish zisk.v1.request.prove",
         "publish zisk.v1.report.job.proof.0",
         "publish $JS.API.STREAM.DELETE.ZISK_V1_REQUESTS",
         "publish $JS.API.CONSUMER.DELETE.ZISK_V1_ASSIGN.segment",
@@ -201,5 +223,12 @@ async fn a_coordinator_may_not_work_or_ask_or_delete_streams() -> Result<()> {
         "subscribe _INBOX.>",
         "subscribe _INBOX.client.>",
     ];
-    check("coordinator", &denied, &["publish zisk.v1.assign.segment.job.0", "subscribe _INBOX.coordinator.>"]).await
+    let allowed = [
+        "publish zisk.v1.assign.segment.job.0",
+        "publish zisk.v1.request.prove",
+        "subscribe zisk.v1.api.prove",
+        "subscribe $SRV.INFO",
+        "subscribe _INBOX.coordinator.>",
+    ];
+    check("coordinator", &denied, &allowed).await
 }

@@ -2,17 +2,8 @@
 
 use serde_json::{Value, json};
 use zisk_common::ids::JobId;
-use zisk_common::messages::{Dead, DeadLetter, Failure};
-
-pub fn failure_json(failure: &Failure) -> Value {
-    json!({
-        "kind": failure.kind.as_str(),
-        "message": failure.message,
-        "worker": failure.worker.map(|worker| worker.to_string()),
-        "phase": failure.phase.map(|phase| phase.as_str()),
-        "segment": failure.segment,
-    })
-}
+use zisk_common::messages::{Dead, DeadLetter};
+use zisk_common::view;
 
 fn letter_json(letter: &DeadLetter) -> Value {
     match &letter.dead {
@@ -26,8 +17,8 @@ fn letter_json(letter: &DeadLetter) -> Value {
             "program": dead.request.program.to_string(),
             "input": dead.request.input.map(|input| input.key.to_string()),
             "attempt": dead.attempt,
-            "failure": failure_json(&dead.failure),
-            "attempts": dead.attempts.iter().map(failure_json).collect::<Vec<_>>(),
+            "failure": view::failure(&dead.failure),
+            "attempts": dead.attempts.iter().map(view::failure).collect::<Vec<_>>(),
             "log": dead.failure.log,
         }),
         Dead::Unreadable(message) => json!({

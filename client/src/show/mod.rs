@@ -7,7 +7,6 @@ pub mod events;
 pub mod progress;
 pub mod queues;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -15,6 +14,7 @@ use zisk_client::Cancellation;
 use zisk_client::local::PhaseSeconds;
 use zisk_common::ids::{JobId, ProgramId};
 use zisk_common::messages::{JobRecord, JobState, QueueOrder, WorkerPresence};
+use zisk_common::view;
 use zisk_protocol::PublicValues;
 use zisk_prover::backend::ProofKind;
 
@@ -116,35 +116,6 @@ fn print_public(public: &PublicValues) {
     println!("exit code  {}", public.exit_code);
 }
 
-fn job_json(job: &JobRecord, queue: &QueueOrder) -> Value {
-    json!({
-        "job": job.job.to_string(),
-        "kind": job.goal.as_str(),
-        "state": job.state.as_str(),
-        "position": queue.position(job.job).filter(|_| job.is_waiting()),
-        "priority": job.priority(),
-        "client": job.request.client,
-        "metadata": job.request.metadata,
-        "program": job.request.program.to_string(),
-        "segments": job.progress.segments,
-        "planned": job.progress.planned,
-        "contributed": job.progress.contributed,
-        "proven": job.progress.proven,
-        "folded": job.progress.folded,
-        "steps": job.progress.steps,
-        "repeated": job.progress.repeated,
-        "dropped": job.dropped.by_reason().into_iter().collect::<HashMap<_, _>>(),
-        "incidents": job.incidents.iter().map(dead::failure_json).collect::<Vec<_>>(),
-        "accepted_ms": job.timings.accepted_ms,
-        "admitted_ms": job.timings.admitted_ms,
-        "ended_ms": job.timings.ended_ms,
-        "failure": job.failure.as_ref().map(|failure| json!({
-            "kind": failure.kind.as_str(),
-            "message": failure.message,
-        })),
-    })
-}
-
 /// Where a job that waits stands, or that its turn has come.
 fn standing(job: &JobRecord, queue: &QueueOrder) -> Option<String> {
     if job.state != JobState::Queued {
@@ -160,7 +131,7 @@ fn standing(job: &JobRecord, queue: &QueueOrder) -> Option<String> {
 
 pub fn status(job: &JobRecord, queue: &QueueOrder, as_json: bool) {
     if as_json {
-        println!("{}", job_json(job, queue));
+        println!("{}", view::job(job, queue));
         return;
     }
     let counts = job.progress;
@@ -201,7 +172,7 @@ pub fn status(job: &JobRecord, queue: &QueueOrder, as_json: bool) {
 
 pub fn jobs(jobs: &[JobRecord], queue: &QueueOrder, as_json: bool) {
     if as_json {
-        println!("{}", Value::Array(jobs.iter().map(|job| job_json(job, queue)).collect()));
+        println!("{}", Value::Array(jobs.iter().map(|job| view::job(job, queue)).collect()));
         return;
     }
     println!("{:36}  {:8}  {:12}  {:>9}  cause", "job", "kind", "state", "proven");

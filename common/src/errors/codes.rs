@@ -40,12 +40,28 @@ macro_rules! codes {
 }
 
 codes! {
+    /// The bytes are no request.
+    Unreadable = 1001, 400, "request not readable";
     /// No object is stored under the program's id.
     ProgramNotFound = 1002, 404, "program not found";
+    /// The request has a field that is not known.
+    UnknownField = 1003, 400, "unknown field";
+    /// A field holds another type.
+    WrongType = 1004, 400, "wrong type";
+    /// A field that must be there is not.
+    MissingField = 1005, 400, "missing field";
+    /// A field's value is none of those allowed.
+    NotAllowed = 1006, 400, "value not allowed";
+    /// The request is of a schema version that is not read here.
+    SchemaVersion = 1007, 400, "schema version not read here";
     /// No object is stored under the input's key.
     InputNotFound = 1008, 404, "input not found";
+    /// More bytes came inline than are taken.
+    InlineTooLarge = 1009, 413, "inline data too large";
     /// The bytes are no program that can be proven.
     ProgramUnusable = 1010, 422, "program not usable";
+    /// The idempotency key was used for another request.
+    KeyReused = 1011, 409, "idempotency key used before";
     /// There is no record of such a job.
     JobNotFound = 1012, 404, "job not found";
     /// The job goes on.
@@ -62,6 +78,8 @@ codes! {
     DeadLetterNotFound = 1018, 404, "dead letter not found";
     /// The dead letter is a message that could not be read.
     NotAJob = 1019, 409, "dead letter is not a job";
+    /// No object is stored under the verifying key's key.
+    KeyNotFound = 1020, 404, "verifying key not found";
     /// The job's request, program or input was no good.
     JobRefused = 2001, 422, "job refused";
     /// The guest trapped, ran too long, or exited with another code than 0.
@@ -84,6 +102,10 @@ codes! {
     ObjectStore = 3003, 503, "object store not usable";
     /// What is stored was written by another release.
     OtherRelease = 3004, 500, "written by another release";
+    /// Too many requests are in hand.
+    TooManyRequests = 3005, 429, "too many requests at once";
+    /// Something is wrong in the cluster's own programs.
+    Defect = 3006, 500, "defect";
     /// A setting cannot be used.
     Settings = 4001, 400, "setting not usable";
     /// A file cannot be read or written.

@@ -1,0 +1,115 @@
+//! Reading a request for a job: every field, before anything is looked up or stored.
+
+use zisk_common::errors::ErrorObject;
+use zisk_common::ids::{Digest, JobId, ProgramId};
+use zisk_common::messages::{
+    JobParams, JobRequest, MAX_CLIENT, MAX_LOG_SEGMENT_STEPS, MAX_PRIORITY, MAX_RETENTION_SECONDS, MIN_LOG_SEGMENT_STEPS,
+    MIN_PRIORITY, Metadata, ObjectRef, ProofKind, Version,
+};
+use zisk_common::subjects::RequestKind;
+
+use super::data::{Data, INPUT, PROGRAM};
+use super::fields::{Fields, not_allowed};
+use super::value::Value;
+
+/// Longest idempotency key, in bytes.
+const MAX_KEY: usize = 128;
+
+/// A request for a job.
+#[derive(Debug)]
+pub struct Asked {
+    /// What is to be done.
+    pub goal: RequestKind,
+    /// The program.
+    pub program: Data,
+    /// The input.
+    pub input: Option<Data>,
+    /// How.
+    pub params: JobParams,
+    /// Who asks.
+    pub client: String,
+    /// What the client wants to be given back.
+    pub metadata: Metadata,
+    /// Requests of one client with the same key are one job.
+    pub key: Option<String>,
+}
+
+impl Asked {
+    /// Reads it; `message_id` is the message's header.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn read(goal: RequestKind, body: Value, message_id: Option<&str>) -> Result<Self, ErrorObject> {
+        const ALL: [&str; 6] = ["program", "params", "client", "metadata", "idempotency_key", "input"];
+        // To derive keys takes no input.
+        let allowed = if goal == RequestKind::Setup { &ALL[..5] } else { &ALL[..] };
+        let mut fields = Fields::of_request(body, allowed)?;
+        let program = fields.required("program", PROGRAM.expected())?;
+        let program = PROGRAM.read("program", program)?;
+        let input = fields.take("input").map(|value| INPUT.read("input", value)).transpose()?;
+        let params = fields.take("params").map(params).transpose()?.unwrap_or_default();
+        let client = fields.text("client", MAX_CLIENT)?.unwrap_or_default();
+        let metadata = match fields.take("metadata") {
+            None => Metadata::new(),
+            Some(value) => Fields::texts("metadata", value)?.into_iter().collect(),
+        };
+        let key = idempotency_key(fields.text("idempotency_key", MAX_KEY)?, message_id)?;
+        let asked = Self { goal, program, input, params, client, metadata, key };
+        // What bounds a request of any origin.
+        asked.request(JobId::random(), Digest::from_bytes([0; 32]), None)?;
+        Ok(asked)
+    }
+
+    /// The job's id: for the same client and key always the same.
+    pub fn job(&self) -> JobId {
+        self.key.as_ref().map_or_else(JobId::random, |key| JobId::of_key(&self.client, key))
+    }
+
+    /// The request as coordinators read it, once program and input are stored.
+    ///
+    /// # Errors
+    /// When it is out of bounds.
+    pub fn request(&self, job: JobId, program: ProgramId, input: Option<ObjectRef>) -> Result<JobRequest, ErrorObject> {
+        let (params, client, metadata) = (self.params.clone(), self.client.clone(), self.metadata.clone());
+        let request = JobRequest { v: Version::default(), job, program, input, params, client, metadata };
+        request.validate()?;
+        Ok(request)
+    }
+}
+
+fn params(value: Value) -> Result<JobParams, ErrorObject> {
+    const ALLOWED: [&str; 6] =
+        ["log_segment_steps", "proof", "max_steps", "timeout_seconds", "priority", "proof_retention_seconds"];
+    let mut fields = Fields::of_field("params", value, &ALLOWED)?;
+    let proof = match fields.text("proof", 64)?.as_deref() {
+        None => None,
+        Some("recursive") => Some(ProofKind::Recursive),
+        Some("bundle") => Some(ProofKind::Bundle),
+        Some(other) => return Err(not_allowed("params.proof", &format!("{other:?}"), "\"recursive\" or \"bundle\"")),
+    };
+    Ok(JobParams {
+        log_segment_steps: fields.integer("log_segment_steps", MIN_LOG_SEGMENT_STEPS..=MAX_LOG_SEGMENT_STEPS)?,
+        proof,
+        max_steps: fields.integer("max_steps", 1..=u64::MAX)?,
+        timeout_seconds: fields.integer("timeout_seconds", 1..=u64::MAX)?,
+        priority: fields.integer("priority", MIN_PRIORITY..=MAX_PRIORITY)?,
+        proof_retention_seconds: fields.integer("proof_retention_seconds", 0..=MAX_RETENTION_SECONDS)?,
+    })
+}
+
+fn idempotency_key(field: Option<String>, header: Option<&str>) -> Result<Option<String>, ErrorObject> {
+    let expected = format!("a text of 1 to {MAX_KEY} bytes, in this field or in the header Nats-Msg-Id");
+    let key = match (field, header) {
+        (Some(field), Some(header)) if field != header => {
+            let value = "another than the header Nats-Msg-Id";
+            return Err(not_allowed("idempotency_key", value, &expected));
+        }
+        (Some(key), _) => key,
+        (None, Some(key)) => key.to_owned(),
+        (None, None) => return Ok(None),
+    };
+    match key.len() {
+        1..=MAX_KEY => Ok(Some(key)),
+        bytes => Err(not_allowed("idempotency_key", &format!("{bytes} bytes long"), &expected)),
+    }
+}
