@@ -228,7 +228,7 @@ impl Job {
             Step::Contributed { done } => {
                 let n = done.saturating_sub(1);
                 self.emit(EventBody::Planned { n }, |counts| counts.planned = *done);
-                self.emit(EventBody::Contributed { n, worker }, |counts| counts.contributed = *done);
+                self.emit(EventBody::Contributed { n, worker, milliseconds: 0 }, |counts| counts.contributed = *done);
             }
             Step::Executed(execution) => {
                 let summary = summary_of(execution);
@@ -245,13 +245,13 @@ impl Job {
             }
             Step::Proven { done, node, .. } => {
                 let node = object(ObjectScope::Node(self.id), node);
-                let body = EventBody::Proof { n: done.saturating_sub(1), worker, node, commit: 1 };
+                let body = EventBody::Proof { n: done.saturating_sub(1), worker, node, commit: 1, milliseconds: 0 };
                 self.emit(body, |counts| counts.proven = *done);
             }
             Step::Folded { done, n, node, .. } => {
                 // Of a bundle the cluster keeps none, either.
                 let node = (kind == zisk_prover::backend::ProofKind::Recursive).then(|| object(ObjectScope::Node(self.id), node));
-                let body = EventBody::Folded { n: *n, worker, epoch: 1, round: 0, node };
+                let body = EventBody::Folded { n: *n, worker, epoch: 1, round: 0, node, milliseconds: 0 };
                 self.emit(body, |counts| counts.folded = *done);
             }
         }

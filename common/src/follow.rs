@@ -154,11 +154,11 @@ impl Broadcasts {
     }
 }
 
-/// One job's events, from the first.
+/// Events from the first: one job's, or all.
 pub struct Events(Follower);
 
 impl Events {
-    /// The next event. The last is the one with a terminal kind; after it this waits for ever. Cancel-safe.
+    /// The next event. A job's last is the one with a terminal kind; after it this waits for ever. Cancel-safe.
     ///
     /// # Errors
     /// [`CodecError`] for an event that does not decode, such as one of a newer release; the next call goes on after it.
@@ -180,6 +180,13 @@ impl Bus {
     pub fn events(&self, job: JobId) -> Events {
         let filter = self.prefix().events_of(job);
         Events(Follower::start(self, StreamKind::Events, filter.clone(), vec![filter]))
+    }
+
+    /// Follows all jobs' events, from the oldest that is kept.
+    pub fn all_events(&self) -> Events {
+        let prefix = self.prefix();
+        let subjects = prefix.stream_subjects(StreamKind::Events);
+        Events(Follower::start(self, StreamKind::Events, format!("{prefix}.>"), subjects))
     }
 
     /// The job's challenge, if it was broadcast.

@@ -159,6 +159,25 @@ pub fn init_metrics() -> Result<PrometheusHandle, TelemetryError> {
         .map_err(|error| TelemetryError::AlreadySet(error.to_string()))
 }
 
+/// Pages beside those that every process has.
+pub trait Pages: Send + Sync {
+    /// The page at this path, with its query; none when there is none.
+    fn page(&self, target: &str) -> Option<Page>;
+}
+
+/// An answer to a browser.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// As in the header.
+    pub content_type: &'static str,
+    /// The content.
+    pub body: String,
+}
+
+/// Of what these pages are: nothing comes from elsewhere, and nothing goes there.
+const POLICY: &str =
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'";
+
 /// Serves `/health` (200, empty), `/ready` (200, or 503 with the reason why not; 404 where there is no such thing) and, given metrics, `/metrics` (Prometheus text; else 404) until the future is dropped; returns the address, for
 /// port 0 picks a free one.
 ///
@@ -168,6 +187,7 @@ pub async fn serve(
     address: SocketAddr,
     metrics: Option<PrometheusHandle>,
     not_ready: Option<watch::Receiver<Option<String>>>,
+    pages: Option<Arc<dyn Pages>>,
 ) -> Result<(SocketAddr, impl Future<Output = ()> + Send), TelemetryError> {
     let fail = |reason| TelemetryError::Listen { address, reason };
     let listener = TcpListener::bind(address).await.map_err(fail)?;
@@ -184,9 +204,9 @@ pub async fn serve(
                 }
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        let (metrics, not_ready) = (metrics.clone(), not_ready.clone());
+                        let (metrics, not_ready, pages) = (metrics.clone(), not_ready.clone(), pages.clone());
                         tokio::spawn(async move {
-                            let answered = answer(stream, metrics.as_ref(), not_ready.as_ref());
+                            let answered = answer(stream, metrics.as_ref(), not_ready.as_ref(), pages.as_deref());
                             if let Ok(Err(error)) = tokio::time::timeout(REQUEST_TIMEOUT, answered).await {
                                 tracing::debug!(%error, "scrape failed");
                             }
@@ -208,6 +228,7 @@ async fn answer(
     mut stream: TcpStream,
     metrics: Option<&PrometheusHandle>,
     not_ready: Option<&watch::Receiver<Option<String>>>,
+    pages: Option<&dyn Pages>,
 ) -> std::io::Result<()> {
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -218,7 +239,10 @@ async fn answer(
     let line = String::from_utf8_lossy(request.split(|&byte| byte == b'\r').next().unwrap_or_default()).into_owned();
     let mut words = line.split(' ');
     let path = |word: &str| word.split('?').next().unwrap_or(word).to_owned();
-    let (status, body) = match (words.next(), words.next().map(path).as_deref(), metrics) {
+    let (method, target) = (words.next(), words.next());
+    let page = pages.zip(target).and_then(|(pages, target)| pages.page(target));
+    let content_type = page.as_ref().map_or("text/plain; version=0.0.4; charset=utf-8", |page| page.content_type);
+    let (status, body) = match (method, target.map(path).as_deref(), metrics) {
         (Some("GET" | "HEAD"), Some("/health"), _) => ("200 OK", String::new()),
         (Some("GET" | "HEAD"), Some("/ready"), _) => match not_ready.map(|reason| reason.borrow().clone()) {
             Some(None) => ("200 OK", "ready\n".to_owned()),
@@ -227,12 +251,13 @@ async fn answer(
         },
         (Some("GET" | "HEAD"), Some("/metrics"), Some(metrics)) => ("200 OK", metrics.render()),
         (Some("GET" | "HEAD"), Some("/metrics"), None) => ("404 Not Found", "metrics are switched off\n".to_owned()),
+        (Some("GET" | "HEAD"), ..) if page.is_some() => ("200 OK", page.map(|page| page.body).unwrap_or_default()),
         (Some("GET" | "HEAD"), ..) => ("404 Not Found", "there are /health, /ready and /metrics\n".to_owned()),
         _ => ("405 Method Not Allowed", "GET and HEAD only\n".to_owned()),
     };
     let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: {}\r\nConnection: \
-         close\r\n\r\n",
+        "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nContent-Security-Policy: {POLICY}\r\n\
+         X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).await?;
@@ -260,7 +285,7 @@ mod tests {
         let handle = recorder.handle();
         let ready = watch::Sender::new(None);
         metrics::with_local_recorder(&recorder, || metrics::counter!("zisk_test_total").increment(3));
-        let (address, served) = serve(([127, 0, 0, 1], 0).into(), Some(handle), Some(ready.subscribe())).await.unwrap();
+        let (address, served) = serve(([127, 0, 0, 1], 0).into(), Some(handle), Some(ready.subscribe()), None).await.unwrap();
         tokio::spawn(served);
         let health = get(address, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await;
         assert!(health.starts_with("HTTP/1.1 200") && health.ends_with("\r\n\r\n"), "{health}");
@@ -271,7 +296,7 @@ mod tests {
         let answer = get(address, "GET /ready HTTP/1.1\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("it is away\n"), "{answer}");
         assert!(get(address, "GET / HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 404"));
-        let (without, served) = serve(([127, 0, 0, 1], 0).into(), None, None).await.unwrap();
+        let (without, served) = serve(([127, 0, 0, 1], 0).into(), None, None, None).await.unwrap();
         tokio::spawn(served);
         assert!(get(without, "GET /metrics HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 404"));
         assert!(get(without, "GET /health HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 200"));

@@ -9,3 +9,4 @@ pub mod keys;
 pub mod leadership;
 pub mod metric_definitions;
 pub mod service;
+mod ui;

@@ -15,7 +15,7 @@ use zisk_common::election::{Leadership, Lease, Tenure};
 use zisk_common::ids::CoordinatorId;
 use zisk_common::keep_alive::{KeepAlive, KeepAliveError};
 use zisk_common::objects::{Objects, StoreUrl};
-use zisk_common::telemetry::{self, Console};
+use zisk_common::telemetry::{self, Console, Pages};
 
 use crate::bus::{Coordinator, NotReady, upkeep};
 use crate::config::{Config, Metrics};
@@ -23,6 +23,7 @@ use crate::job::ZiskProtocol;
 use crate::keys;
 use crate::leadership;
 use crate::metric_definitions::{self, LEADER};
+use crate::ui::Ui;
 
 /// How long one attempt to reach NATS or to prepare it lasts; each ends with a line in the log.
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -66,7 +67,8 @@ async fn serve(config: &Config, bus_config: BusConfig, store: StoreUrl) -> anyho
     let stop = stop_on_signal()?;
     // The port first: one in use ends the process before it touches the bus.
     let not_ready = NotReady::new(Some("not connected to NATS".to_owned()));
-    let admin = admin_pages(&config.metrics, not_ready.subscribe()).await?;
+    let ui = Arc::new(Ui::default());
+    let admin = admin_pages(&config.metrics, not_ready.subscribe(), ui.clone()).await?;
     let id = CoordinatorId::random();
     tracing::info!(
         name = config.service.name,
@@ -83,6 +85,7 @@ async fn serve(config: &Config, bus_config: BusConfig, store: StoreUrl) -> anyho
     };
     let api = crate::api::start(&bus, &store, config.queue.max_jobs as usize).await;
     let api = api.map_err(|error| anyhow::anyhow!("the service for requests does not start: {error}"))?;
+    tokio::spawn(ui.follow(bus.clone()));
     not_ready.send_replace(Some("it is not known yet who leads".to_owned()));
     let room = config.storage.settings().room;
     while let Some(lease) = until_stopped(&stop, leadership::stand_by(&bus, &keep_alive, id, room, &not_ready)).await {
@@ -173,8 +176,8 @@ async fn until_stopped<T>(stop: &CancellationToken, work: impl Future<Output = T
     }
 }
 
-/// Serves `/health`, `/ready`, and `/metrics` unless they are switched off; returns where.
-async fn admin_pages(metrics: &Metrics, not_ready: watch::Receiver<Option<String>>) -> anyhow::Result<SocketAddr> {
+/// Serves `/health`, `/ready`, `/ui`, and `/metrics` unless they are switched off; returns where.
+async fn admin_pages(metrics: &Metrics, not_ready: watch::Receiver<Option<String>>, ui: Arc<Ui>) -> anyhow::Result<SocketAddr> {
     let handle = if metrics.enabled {
         let handle = telemetry::init_metrics()?;
         metric_definitions::describe();
@@ -188,7 +191,7 @@ async fn admin_pages(metrics: &Metrics, not_ready: watch::Receiver<Option<String
         .ok()
         .and_then(|mut addresses| addresses.next())
         .with_context(|| format!("metrics.host {:?} is not an address of this machine", metrics.host))?;
-    let (bound, served) = telemetry::serve(address, handle, Some(not_ready))
+    let (bound, served) = telemetry::serve(address, handle, Some(not_ready), Some(ui as Arc<dyn Pages>))
         .await
         .context("choose another port with --metrics-port, ZISK_COORDINATOR_METRICS_PORT or [metrics] port")?;
     tokio::spawn(served);

@@ -108,12 +108,12 @@ pub fn check_events(record: &JobRecord, events: &[Event]) -> Result<()> {
     let mut rejected = false;
     for event in events {
         match event.body.clone() {
-            EventBody::Contributed { n, worker } => {
+            EventBody::Contributed { n, worker, .. } => {
                 let first = *contributors.entry(n).or_insert(worker);
                 ensure!(first == worker, "two contributions of segment {n} committed: of {first} and of {worker}");
             }
             // One that was rejected makes room for another.
-            EventBody::Proof { n, worker, node, commit } => {
+            EventBody::Proof { n, worker, node, commit, .. } => {
                 let first = *nodes.entry((n, commit)).or_insert((worker, node));
                 ensure!(first == (worker, node), "two proofs of segment {n} committed: {first:?} and {:?}", (worker, node));
             }

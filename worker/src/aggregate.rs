@@ -187,7 +187,7 @@ impl<'a> Aggregator<'a> {
             }
             tokio::select! {
                 event = events.next() => match event {
-                    Ok(Event { body: EventBody::Proof { n, node, worker, commit }, .. }) => {
+                    Ok(Event { body: EventBody::Proof { n, node, worker, commit, .. }, .. }) => {
                         let commit = commit.max(1);
                         let newest = heard.entry(n).or_default();
                         if commit > *newest && self.folds.misses(n) {

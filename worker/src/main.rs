@@ -53,7 +53,7 @@ async fn serve_metrics(config: &Config, not_ready: watch::Receiver<Option<String
     let address = address.with_context(|| format!("metrics.host {host:?} is not an address of this machine"))?;
     let handle = telemetry::init_metrics()?;
     metric_definitions::describe();
-    let (address, serve) = telemetry::serve(address, Some(handle), Some(not_ready))
+    let (address, serve) = telemetry::serve(address, Some(handle), Some(not_ready), None)
         .await
         .context("choose another port with --metrics-port, ZISK_WORKER_METRICS_PORT or [metrics] port")?;
     tracing::info!(admin = %address, "serving /health, /ready and /metrics");

@@ -30,7 +30,7 @@ fn text(event: &Event) -> String {
         }
         EventBody::Planned { n } => format!("segment {n}"),
         EventBody::Executed { summary } => format!("{} steps, {} segments", summary.steps, summary.segments),
-        EventBody::Contributed { n, worker } => format!("segment {n} by {worker}, {}", of(counts.contributed)),
+        EventBody::Contributed { n, worker, .. } => format!("segment {n} by {worker}, {}", of(counts.contributed)),
         EventBody::Proof { n, worker, .. } => format!("segment {n} by {worker}, {}", of(counts.proven)),
         EventBody::Folded { n, worker, epoch, .. } => format!("fold {n} by {worker}, {} folded, epoch {epoch}", counts.folded),
         EventBody::Completed { milliseconds, proof, .. } => {
@@ -73,7 +73,7 @@ fn event_json(event: &Event) -> Value {
         }),
         EventBody::Planned { n } => json!({ "segment": n }),
         EventBody::Executed { summary } => summary_json(summary),
-        EventBody::Contributed { n, worker } => json!({ "segment": n, "worker": worker.to_string() }),
+        EventBody::Contributed { n, worker, .. } => json!({ "segment": n, "worker": worker.to_string() }),
         EventBody::Proof { n, worker, node, .. } => {
             json!({ "segment": n, "worker": worker.to_string(), "object": object_json(node) })
         }

@@ -78,6 +78,9 @@ pub enum EventBody {
         n: u32,
         /// Who made it.
         worker: WorkerId,
+        /// How long it took; 0 where nobody measures.
+        #[serde(default)]
+        milliseconds: u64,
     },
     /// The challenge was broadcast.
     Challenged {
@@ -105,6 +108,9 @@ pub enum EventBody {
         /// Counts the segment's committed proofs: a second one takes the place of a first that was rejected.
         #[serde(default)]
         commit: u32,
+        /// How long it took; 0 where nobody measures.
+        #[serde(default)]
+        milliseconds: u64,
     },
     /// A committed segment proof was rejected: the segment is proven again.
     Rejected {
@@ -131,6 +137,9 @@ pub enum EventBody {
         round: u32,
         /// The node, for this aggregator and the next; none of a bundle.
         node: Option<ObjectRef>,
+        /// How long it took; 0 where nobody measures.
+        #[serde(default)]
+        milliseconds: u64,
     },
     /// Terminal: done.
     Completed {

@@ -114,6 +114,9 @@ pub struct SegmentRecord {
     /// In which attempt.
     #[serde(default)]
     pub proof_attempt: u32,
+    /// How long that took.
+    #[serde(default)]
+    pub proof_ms: u64,
     /// How many proofs of it were committed, those that were rejected later included.
     #[serde(default)]
     pub commits: u32,
@@ -160,6 +163,9 @@ pub struct FoldRecord {
     pub round: u32,
     /// The node; none of a bundle, whose nodes are worth no upload.
     pub node: Option<ObjectRef>,
+    /// How long it took.
+    #[serde(default)]
+    pub milliseconds: u64,
 }
 
 /// A contribution that differs from the committed one.

@@ -107,14 +107,15 @@ pub(super) fn challenge(record: &JobRecord) -> Option<Challenge> {
 /// The event of segment `n`'s committed proof.
 pub(super) fn proof_event(record: &JobRecord, n: u32, at_ms: u64) -> Option<Event> {
     let state = record.segments.get(n as usize)?;
-    let body = EventBody::Proof { n, worker: state.prover?, node: state.node_in(record.round)?, commit: state.commits };
+    let (worker, node) = (state.prover?, state.node_in(record.round)?);
+    let body = EventBody::Proof { n, worker, node, commit: state.commits, milliseconds: state.proof_ms };
     Some(event(record, at_ms, body))
 }
 
 /// The event of a committed fold.
 pub(super) fn fold_event(record: &JobRecord, n: u32, at_ms: u64) -> Option<Event> {
-    let FoldRecord { worker, epoch, round, node } = record.segments.get(n as usize)?.fold_in(record.round)?;
-    Some(event(record, at_ms, EventBody::Folded { n, worker, epoch, round, node }))
+    let FoldRecord { worker, epoch, round, node, milliseconds } = record.segments.get(n as usize)?.fold_in(record.round)?;
+    Some(event(record, at_ms, EventBody::Folded { n, worker, epoch, round, node, milliseconds }))
 }
 
 /// What the record owes: everything that a coordinator which died after committing it may not have done. A superset;

@@ -33,7 +33,7 @@ impl Step<'_> {
             state.contribution_attempt = attempt;
             self.segment = Some(n);
             self.record.progress.contributed += 1;
-            self.publish(EventBody::Contributed { n, worker });
+            self.publish(EventBody::Contributed { n, worker, milliseconds: report.milliseconds });
             return Verdict::Applied;
         };
         let (same, by_another) = (*first == report.contribution, state.contributor != Some(worker));

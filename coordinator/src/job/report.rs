@@ -185,6 +185,7 @@ impl Step<'_> {
         state.node_round = round;
         state.prover = Some(worker);
         state.proof_attempt = attempt;
+        state.proof_ms = report.milliseconds;
         state.commits = state.commits.saturating_add(1);
         self.segment = Some(n);
         self.record.progress.proven += 1;
@@ -269,7 +270,8 @@ impl Step<'_> {
             )),
         };
         if committed.is_none_or(|fold| refused.is_some_and(|refused| refused.worker == fold.worker)) {
-            state.fold = Some(FoldRecord { worker: report.worker, epoch: report.epoch, round, node: report.node });
+            let Folded { worker, epoch, node, milliseconds, .. } = report;
+            state.fold = Some(FoldRecord { worker, epoch, round, node, milliseconds });
             self.record.progress.folded += u32::from(committed.is_none());
             self.segment = Some(n);
         }

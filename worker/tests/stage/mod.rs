@@ -288,7 +288,7 @@ impl Conductor {
                 match report {
                     Report::Setup(_) | Report::GivenBack(_) => {}
                     Report::Folded(Folded { n, worker, epoch, round, node, .. }) => {
-                        self.event(job, EventBody::Folded { n, worker, epoch, round, node }).await;
+                        self.event(job, EventBody::Folded { n, worker, epoch, round, node, milliseconds: 1 }).await;
                     }
                     Report::Rejected(rejected) => panic!("{rejected:?}"),
                     Report::Planned(planned) => {
@@ -339,7 +339,13 @@ impl Conductor {
                                 ..SegmentRecord::default()
                             };
                             segment_records.put(format!("{job}.{}", proof.n), &segment).await.unwrap();
-                            let body = EventBody::Proof { n: proof.n, worker: proof.worker, node: proof.node, commit: 1 };
+                            let body = EventBody::Proof {
+                                n: proof.n,
+                                worker: proof.worker,
+                                node: proof.node,
+                                commit: 1,
+                                milliseconds: 1,
+                            };
                             self.event(job, body).await;
                         }
                     }
