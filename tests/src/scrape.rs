@@ -9,19 +9,26 @@ use serde_json::Value;
 
 use crate::Process;
 
-/// A page's status and text.
+/// The port of a coordinator's pages.
 ///
 /// # Errors
-/// When it does not answer.
-pub fn page(coordinator: &Process, path: &str) -> Result<(u16, String)> {
+/// When it did not log it.
+pub fn port(coordinator: &Process) -> Result<u16> {
     let log = coordinator.log();
     let admin = log.lines().find_map(|line| {
         let line: Value = serde_json::from_str(line).ok()?;
         Some(line["admin"].as_str()?.to_owned())
     });
     let admin = admin.context("the coordinator did not log where its pages are")?;
-    let port: u16 = admin.rsplit(':').next().and_then(|port| port.parse().ok()).with_context(|| admin.clone())?;
-    get(port, path, Duration::from_secs(10))
+    admin.rsplit(':').next().and_then(|port| port.parse().ok()).with_context(|| admin.clone())
+}
+
+/// A page's status and text.
+///
+/// # Errors
+/// When it does not answer.
+pub fn page(coordinator: &Process, path: &str) -> Result<(u16, String)> {
+    get(port(coordinator)?, path, Duration::from_secs(10))
 }
 
 /// The status and text of a page on a port of this machine.

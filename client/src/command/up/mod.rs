@@ -174,7 +174,7 @@ impl Cluster {
         }
         println!("export ZISK_NATS_URL={}", self.nats_url);
         let (workers, port) = (self.workers.len(), self.metrics_port);
-        eprintln!("cluster with {workers} workers; metrics at http://127.0.0.1:{port}/metrics");
+        eprintln!("cluster with {workers} workers; see it live at http://127.0.0.1:{port}/ui, metrics at /metrics");
         eprintln!("jobs and keys are kept in {}, logs in {}", self.directory.display(), logs.display());
         eprintln!("Ctrl-C stops it; jobs that are not done go on at the next start");
     }
