@@ -7,8 +7,8 @@ use zisk_common::bus::Bus;
 use zisk_common::config::BusArgs;
 use zisk_common::ids::JobId;
 use zisk_common::messages::{
-    Cancel, EventBody, ExecutionSummary, FailureKind, JobParams, JobRecord, JobRequest, JobState, Metadata, ObjectScope,
-    ProofKind, QueueOrder, Version, WorkerPresence,
+    Cancel, EventBody, ExecutionSummary, JobParams, JobRecord, JobRequest, JobState, Metadata, ObjectScope, ProofKind,
+    QueueOrder, Version, WorkerPresence,
 };
 use zisk_common::objects::Objects;
 use zisk_common::subjects::{ConsumerKind, RequestKind};
@@ -245,17 +245,14 @@ impl RemoteClient {
             Some(state) if state.is_terminal() => return Ok(Cancellation::EndedBefore(state)),
             _ => {}
         }
-        let message = "cancelled by a client".to_owned();
-        let cancel = Cancel { v: Version::default(), job, kind: FailureKind::Cancelled, message };
-        self.bus.broadcast_cancel(&cancel).await?;
+        self.bus.broadcast_cancel(&Cancel::by_client(job)).await?;
         let mut events = self.bus.events(job);
         let ended = async {
             loop {
-                match events.next().await?.body {
-                    EventBody::Cancelled { .. } => return Ok(Cancellation::Cancelled { before: false }),
-                    EventBody::Completed { .. } => return Ok(Cancellation::EndedBefore(JobState::Completed)),
-                    EventBody::Failed { .. } => return Ok(Cancellation::EndedBefore(JobState::Failed)),
-                    _ => {}
+                match events.next().await?.body.end() {
+                    Some(JobState::Cancelled) => return Ok(Cancellation::Cancelled { before: false }),
+                    Some(state) => return Ok(Cancellation::EndedBefore(state)),
+                    None => {}
                 }
             }
         };

@@ -198,7 +198,7 @@ install_files() {
     if [ -n "$config" ]; then
         put root:zisk 640 "$config" "$settings"
     elif [ ! -e "$settings" ]; then
-        example_config | put_text root:zisk 640 "$settings"
+        file "scripts/$component/$component.toml" | put_text root:zisk 640 "$settings"
     fi
     folder zisk:zisk 750 "$state"
     folder zisk:zisk 750 "$state/.zisk"

@@ -19,8 +19,6 @@ file() {
     fi
 }
 
-example_config() { file scripts/worker/worker.toml; }
-
 macos=$(file scripts/lib/install-macos.sh)
 library=$(file scripts/lib/install.sh)
 # shellcheck source=scripts/lib/install-macos.sh

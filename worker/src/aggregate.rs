@@ -12,7 +12,7 @@ use metrics::counter;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use zisk_common::election::Lease;
-use zisk_common::ids::{Digest, JobId, ProgramId, WorkerId};
+use zisk_common::ids::{Digest, JobId, ProgramId};
 use zisk_common::messages::{
     Assignment, Event, EventBody, Final, FoldAssignment, Folded, JobRecord, ObjectRef, ObjectScope, ProgramKeys, RefusedFold,
     Rejected, Report, Version,
@@ -23,9 +23,10 @@ use zisk_prover::backend::{BackendError, ProofKind};
 
 use crate::compute;
 use crate::context::Context;
+use crate::fold;
 use crate::folds::{self, Claim, Folds, Task};
 use crate::leaf::{self, Checked, Leaf};
-use crate::metric_definitions::{FOLDS, FOLDS_SPREAD};
+use crate::metric_definitions::FOLDS_SPREAD;
 use crate::problem::Problem;
 use crate::programs::{Program, milliseconds_since};
 use crate::segment::proof_kind;
@@ -251,11 +252,8 @@ impl<'a> Aggregator<'a> {
             let (left, right) = (pair.left.bytes.clone(), pair.right.bytes.clone());
             let folded = async {
                 let turn = context.folding.acquire().await;
-                let backend = context.backend.clone();
-                let fold = move || backend.fold(&program.verifying_key, &left, &right);
-                let bytes = Bytes::from(compute::run("fold", fold).await?);
+                let bytes = fold::fold(&context, program, left, right).await?;
                 drop(turn);
-                counter!(FOLDS).increment(1);
                 let object = match kind {
                     ProofKind::Recursive => Some(context.put(ObjectScope::Node(job), bytes.clone()).await?),
                     ProofKind::Bundle => None,
@@ -334,7 +332,7 @@ impl<'a> Aggregator<'a> {
 
     /// Reports a fold done here, for watchers and for an aggregator that takes over. Nothing waits for it.
     fn report(&self, n: u32, node: Option<ObjectRef>, milliseconds: u64, refused: Option<RefusedFold>) {
-        let worker: WorkerId = self.context.worker;
+        let worker = self.context.worker;
         let (job, epoch, round) = (self.job, self.epoch, self.challenge.0);
         let report = Folded { v: Version::default(), job, n, worker, epoch, round, node, milliseconds, refused };
         let bus = self.context.bus.clone();

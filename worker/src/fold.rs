@@ -1,8 +1,10 @@
 //! One fold for the aggregator of a job: get two nodes, join them, post the result. Nothing depends on it: what this worker
 //! cannot do the aggregator does.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use metrics::counter;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -12,7 +14,7 @@ use crate::compute;
 use crate::context::Context;
 use crate::metric_definitions::FOLDS;
 use crate::problem::Problem;
-use crate::programs::milliseconds_since;
+use crate::programs::{Program, milliseconds_since};
 use crate::pull::Delivery;
 
 /// Deliveries after which a fold is left to the aggregator.
@@ -48,10 +50,8 @@ pub async fn run(context: &Context, assignment: FoldAssignment, delivery: Delive
 /// less than one not done.
 async fn is_wanted(context: &Context, assignment: &FoldAssignment) -> bool {
     let job = assignment.job;
-    let record = context.job_record(job).await;
-    let of_this_round = |round| round <= assignment.round;
-    if let Ok(Some(record)) = record
-        && (record.state.is_terminal() || !of_this_round(record.round))
+    if let Ok(Some(record)) = context.job_record(job).await
+        && (record.state.is_terminal() || record.round > assignment.round)
     {
         return false;
     }
@@ -68,14 +68,23 @@ async fn carry_out(context: &Context, assignment: FoldAssignment, cancel: &Cance
         turn = context.folding.acquire() => turn,
         () = cancel.cancelled() => return Err(Problem::Unwanted),
     };
-    let backend = context.backend.clone();
-    let node = compute::run("fold", move || backend.fold(&program.verifying_key, &left, &right)).await?;
+    let node = fold(context, program, left, right).await?;
     drop(turn);
-    counter!(FOLDS).increment(1);
-    let node = Some(context.put(ObjectScope::Node(job), node.into()).await?);
+    let node = Some(context.put(ObjectScope::Node(job), node).await?);
     let milliseconds = milliseconds_since(began);
     info!(%job, fold = n, epoch, milliseconds, "folded for the aggregator");
     let worker = context.worker;
     let report = Folded { v: Version::default(), job, n, worker, epoch, round, node, milliseconds, refused: None };
     context.report(Report::Folded(report), cancel).await
+}
+
+/// Joins two neighbours on a thread of its own. The caller has its turn to fold.
+///
+/// # Errors
+/// [`Problem`] when they do not join.
+pub async fn fold(context: &Context, program: Arc<Program>, left: Bytes, right: Bytes) -> Result<Bytes, Problem> {
+    let backend = context.backend.clone();
+    let node = compute::run("fold", move || backend.fold(&program.verifying_key, &left, &right)).await?;
+    counter!(FOLDS).increment(1);
+    Ok(node.into())
 }

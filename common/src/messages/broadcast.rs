@@ -35,3 +35,10 @@ pub struct Cancel {
     /// Why, in words.
     pub message: String,
 }
+
+impl Cancel {
+    /// What a client says who does not want the job any more.
+    pub fn by_client(job: JobId) -> Self {
+        Self { v: Version::default(), job, kind: FailureKind::Cancelled, message: "cancelled by a client".to_owned() }
+    }
+}

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::codec::Version;
-use super::job::ExecutionSummary;
+use super::job::{ExecutionSummary, JobState};
 use super::object::ObjectRef;
 use super::report::Failure;
 use super::request::Metadata;
@@ -180,6 +180,16 @@ impl EventBody {
             Self::Completed { .. } => EventKind::Completed,
             Self::Failed { .. } => EventKind::Failed,
             Self::Cancelled { .. } => EventKind::Cancelled,
+        }
+    }
+
+    /// The state in which it ends the job; none when the job goes on.
+    pub const fn end(&self) -> Option<JobState> {
+        match self {
+            Self::Completed { .. } => Some(JobState::Completed),
+            Self::Failed { .. } => Some(JobState::Failed),
+            Self::Cancelled { .. } => Some(JobState::Cancelled),
+            _ => None,
         }
     }
 }

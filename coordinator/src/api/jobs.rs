@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use tokio::time::{Instant, sleep, timeout};
 use zisk_common::errors::{ErrorCode, ErrorObject};
 use zisk_common::ids::JobId;
-use zisk_common::messages::{Cancel, EventBody, FailureKind, JobRecord, JobState, ObjectRef, QueueOrder, Version};
+use zisk_common::messages::{Cancel, JobRecord, JobState, ObjectRef, QueueOrder};
 use zisk_common::subjects::StreamKind;
 use zisk_common::view;
 
@@ -78,18 +78,13 @@ impl Api {
         if let Some(state) = record.map(|record| record.state).filter(|state| state.is_terminal()) {
             return Ok(answer(state));
         }
-        let message = "cancelled by a client".to_owned();
-        let cancel = Cancel { v: Version::default(), job, kind: FailureKind::Cancelled, message };
-        self.bus.broadcast_cancel(&cancel).await?;
+        self.bus.broadcast_cancel(&Cancel::by_client(job)).await?;
         let mut events = self.bus.events(job);
         let ended = async {
             loop {
                 // An event that this release cannot read is not the end of it.
-                match events.next().await.map(|event| event.body) {
-                    Ok(EventBody::Cancelled { .. }) => return JobState::Cancelled,
-                    Ok(EventBody::Completed { .. }) => return JobState::Completed,
-                    Ok(EventBody::Failed { .. }) => return JobState::Failed,
-                    _ => {}
+                if let Some(state) = events.next().await.ok().and_then(|event| event.body.end()) {
+                    return state;
                 }
             }
         };

@@ -260,29 +260,22 @@ impl Step<'_> {
         self.record.epoch = report.epoch;
         let Some(state) = self.record.segments.get_mut(n as usize) else { return early(format!("segment {n} is not cut")) };
         let committed = state.fold_in(round);
-        let refused = report.refused.as_ref();
-        let verdict = match (committed, refused) {
-            (None, None) => Verdict::Applied,
-            (Some(_), None) => Verdict::Dropped(Reason::Duplicate),
-            (_, Some(refused)) => Verdict::Incident(format!(
-                "fold refused by the aggregator {}: {} (worker {})",
-                report.worker, refused.reason, refused.worker
-            )),
-        };
-        if committed.is_none_or(|fold| refused.is_some_and(|refused| refused.worker == fold.worker)) {
-            let Folded { worker, epoch, node, milliseconds, .. } = report;
+        let Folded { worker, epoch, node, milliseconds, refused, .. } = report;
+        if committed.is_none_or(|fold| refused.as_ref().is_some_and(|refused| refused.worker == fold.worker)) {
             state.fold = Some(FoldRecord { worker, epoch, round, node, milliseconds });
             self.record.progress.folded += u32::from(committed.is_none());
             self.segment = Some(n);
         }
-        if let Some(refused) = refused {
-            let message = format!("fold refused by the aggregator {}: {}", report.worker, refused.reason);
-            let incident = failure_of(FailureKind::Internal, message, &refused.worker, Phase::Folded);
-            note_incident(self.record, Failure { segment: Some(n), ..incident });
-        }
         // Of one that was committed before, too: its event may have been lost with the coordinator or with the stream.
         self.commands.extend(fold_event(self.record, n, self.at_ms).map(Command::Publish));
-        verdict
+        if let Some(refused) = refused {
+            let message = format!("fold refused by the aggregator {worker}: {}", refused.reason);
+            let verdict = Verdict::Incident(format!("{message} (worker {})", refused.worker));
+            let incident = failure_of(FailureKind::Internal, message, &refused.worker, Phase::Folded);
+            note_incident(self.record, Failure { segment: Some(n), ..incident });
+            return verdict;
+        }
+        if committed.is_some() { Verdict::Dropped(Reason::Duplicate) } else { Verdict::Applied }
     }
 
     fn finished(&mut self, report: &Final) -> Verdict {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 use serde_json::{Value, json};
 use zisk_common::ids::{JobId, WorkerId};
-use zisk_common::messages::{Event, EventBody, Progress};
+use zisk_common::messages::{Event, EventBody, JobState, Progress};
 
 /// Jobs that are shown; the oldest ones go first.
 const MAX_JOBS: usize = 1000;
@@ -29,11 +29,11 @@ pub struct Work {
     to_ms: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Job {
     /// When it last changed, as a count of changes.
     version: u64,
-    state: &'static str,
+    state: JobState,
     progress: Progress,
     accepted_ms: u64,
     admitted_ms: u64,
@@ -41,7 +41,6 @@ struct Job {
     ended_ms: Option<u64>,
     position: Option<u32>,
     round: u32,
-    aggregator: Option<WorkerId>,
     failure: Option<String>,
     proof_bytes: Option<u64>,
     timeline: Vec<Work>,
@@ -74,7 +73,7 @@ impl Live {
                 }
             }
         }
-        let job = self.jobs.entry(id).or_insert_with(|| Job { state: "queued", accepted_ms: at_ms, ..Job::default() });
+        let job = self.jobs.entry(id).or_insert_with(|| Job::new(at_ms));
         job.version = self.version;
         job.changed_ms = job.changed_ms.max(at_ms);
         job.progress = event.progress;
@@ -96,7 +95,30 @@ impl Live {
 }
 
 impl Job {
+    fn new(accepted_ms: u64) -> Self {
+        Self {
+            version: 0,
+            state: JobState::Queued,
+            progress: Progress::default(),
+            accepted_ms,
+            admitted_ms: 0,
+            changed_ms: 0,
+            ended_ms: None,
+            position: None,
+            round: 0,
+            failure: None,
+            proof_bytes: None,
+            timeline: Vec::new(),
+            trouble: Vec::new(),
+        }
+    }
+
     fn take(&mut self, body: EventBody, at_ms: u64) {
+        if let Some(end) = body.end() {
+            self.state = end;
+            self.ended_ms = Some(at_ms);
+            self.position = None;
+        }
         match body {
             EventBody::Accepted { position, .. } => {
                 self.accepted_ms = at_ms;
@@ -106,41 +128,31 @@ impl Job {
                 self.admitted_ms = at_ms;
                 self.position = None;
             }
-            EventBody::Executing {} => self.state = "executing",
+            EventBody::Executing {} => self.state = JobState::Executing,
             EventBody::Planned { .. } => {}
-            EventBody::Executed { .. } => self.state = "contributing",
+            EventBody::Executed { .. } => self.state = JobState::Contributing,
             EventBody::Challenged { round } => {
-                self.state = "proving";
+                self.state = JobState::Proving;
                 self.round = round;
             }
             EventBody::Contributed { n, worker, milliseconds } => self.work("contribution", n, worker, at_ms, milliseconds),
             EventBody::Proof { n, worker, milliseconds, .. } => {
                 self.work("proof", n, worker, at_ms, milliseconds);
                 if self.progress.segments == Some(self.progress.proven) {
-                    self.state = "folding";
+                    self.state = JobState::Folding;
                 }
             }
             EventBody::Folded { n, worker, milliseconds, .. } => self.work("fold", n, worker, at_ms, milliseconds),
             EventBody::Replaced { n, worker, replaced } => {
                 self.trouble(format!("segment {n}: the contribution of {replaced} was false, that of {worker} took its place"));
             }
-            EventBody::Rejected { n, worker, aggregator, reason, .. } => {
-                self.state = "proving";
-                self.aggregator = Some(aggregator);
+            EventBody::Rejected { n, worker, reason, .. } => {
+                self.state = JobState::Proving;
                 self.trouble(format!("segment {n}: the proof of {worker} was rejected: {reason}"));
             }
-            EventBody::Completed { proof, .. } => {
-                self.proof_bytes = proof.map(|proof| proof.size);
-                self.end("completed", at_ms);
-            }
-            EventBody::Failed { failure } => {
-                self.failure = Some(failure.to_string());
-                self.end("failed", at_ms);
-            }
-            EventBody::Cancelled { failure } => {
-                self.failure = Some(failure.message);
-                self.end("cancelled", at_ms);
-            }
+            EventBody::Completed { proof, .. } => self.proof_bytes = proof.map(|proof| proof.size),
+            EventBody::Failed { failure } => self.failure = Some(failure.to_string()),
+            EventBody::Cancelled { failure } => self.failure = Some(failure.message),
         }
     }
 
@@ -154,12 +166,6 @@ impl Job {
         if self.trouble.len() < MAX_TROUBLE {
             self.trouble.push(what);
         }
-    }
-
-    fn end(&mut self, state: &'static str, at_ms: u64) {
-        self.state = state;
-        self.ended_ms = Some(at_ms);
-        self.position = None;
     }
 
     fn summary(&self, id: JobId) -> Value {
