@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Makes the base images of compose/compose.local.yaml on this machine, where none can be pulled: Debian by debootstrap, nats-server from
-# .tools/, and the binaries that `cargo build --release` has left (for this machine's processor: not for another's).
+# .tools/, Prometheus likewise, and the binaries that `cargo build --release` has left (for this machine's processor: not for another's).
 #
-#   scripts/compose-images.sh                           makes zisk-local/debian (kept once made), zisk-local/nats, zisk-local/build
+#   scripts/compose-images.sh                           makes zisk-local/debian (kept once made), zisk-local/nats, zisk-local/build, zisk-local/prometheus
 #   scripts/compose-images.sh up --build --scale worker=4   the same, then docker compose with both files and these arguments
-#   scripts/compose-images.sh --remove                  removes the three images and what builds kept of them
+#   scripts/compose-images.sh --remove                  removes the four images and what builds kept of them
 #
 # ZISK_BINARIES   folder of zisk-coordinator and zisk-worker [default: release/ of cargo's target directory]
 # DEBIAN_MIRROR   [default: http://deb.debian.org/debian]
@@ -23,7 +23,7 @@ case "${1:-}" in
     ;;
 --remove)
     docker image prune --force --filter label=zisk.stage=build
-    for image in build nats debian; do
+    for image in build nats prometheus debian; do
         if docker image inspect "zisk-local/$image" >/dev/null 2>&1; then docker rmi "zisk-local/$image"; fi
     done
     exit 0
@@ -41,6 +41,7 @@ for binary in zisk-coordinator zisk-worker; do
     [ -x "$binaries/$binary" ] || fail "$binaries/$binary is missing: run 'cargo build --release', or set ZISK_BINARIES."
 done
 nats=$(scripts/install-nats.sh) || fail "no usable nats-server (see above)."
+prometheus=$(scripts/install-prometheus.sh) || fail "no Prometheus (see above)."
 
 sudo=()
 temp=$(mktemp -d)
@@ -72,6 +73,7 @@ pack() {
     docker build --quiet --tag "zisk-local/$name" "$temp/$name" >"$temp/build.log" 2>&1 || fail "docker build: $(cat "$temp/build.log")"
 }
 pack nats scratch /usr/local/bin "$nats"
+pack prometheus scratch /bin "$prometheus"
 pack build zisk-local/debian /out "$binaries/zisk-coordinator" "$binaries/zisk-worker"
 
 if [ $# -gt 0 ]; then
