@@ -5,7 +5,7 @@
 #   scripts/test-install.sh            needs a Docker engine, root (for debootstrap, unless the image is there), and built binaries
 #   scripts/test-install.sh --remove   removes the image
 #
-# What needs no container is in tests/tests/install.rs, which scripts/test.sh runs.
+# What needs no container is in tests/tests/stories/install.rs, which scripts/test.sh runs.
 #
 # ZISK_BINARIES   folder of zisk, zisk-coordinator and zisk-worker [default: target/release]
 # DEBIAN_MIRROR   [default: http://deb.debian.org/debian]

@@ -1,9 +1,10 @@
 //! Following BROADCAST and EVENTS: what is there first, then what comes, across restarts and changes of leader.
 
+use std::collections::VecDeque;
 use std::future::pending;
 use std::time::Duration;
 
-use async_nats::jetstream::message::StreamMessage;
+use bytes::Bytes;
 use futures::stream::SelectAll;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
@@ -22,6 +23,8 @@ const FIRST_LOOK: Duration = Duration::from_millis(2);
 const LOOK_FOR_ANOTHER: Duration = Duration::from_secs(5);
 /// Messages read ahead.
 const AHEAD: usize = 64;
+/// Cancellations remembered until they come the second time.
+const REMEMBERED: usize = 256;
 
 /// What all workers of a job must hear.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,13 +41,22 @@ pub enum Broadcast {
 /// published is heard by subscribing to the subjects; what was not heard is found by looking.
 struct Follower {
     bus: Bus,
-    messages: mpsc::Receiver<StreamMessage>,
+    messages: mpsc::Receiver<Followed>,
+}
+
+/// A message of the stream.
+struct Followed {
+    subject: String,
+    payload: Bytes,
+    /// It was read; else it was heard, and will be read too, unless it is purged before.
+    read: bool,
 }
 
 impl Follower {
-    fn start(bus: &Bus, stream: StreamKind, filter: String, subjects: Vec<String>) -> Self {
+    /// `hears`: what is heard is passed on at once, besides being read.
+    fn start(bus: &Bus, stream: StreamKind, filter: String, subjects: Vec<String>, hears: bool) -> Self {
         let (sender, messages) = mpsc::channel(AHEAD);
-        let follow = follow(bus.clone(), stream, filter, subjects, sender.clone());
+        let follow = follow(bus.clone(), stream, filter, subjects, hears, sender.clone());
         tokio::spawn(async move {
             tokio::select! {
                 () = sender.closed() => {}
@@ -55,7 +67,7 @@ impl Follower {
     }
 
     /// The next message. Cancel-safe.
-    async fn next(&mut self) -> StreamMessage {
+    async fn next(&mut self) -> Followed {
         match self.messages.recv().await {
             Some(message) => message,
             // The runtime is shutting down.
@@ -64,7 +76,14 @@ impl Follower {
     }
 }
 
-async fn follow(bus: Bus, stream: StreamKind, filter: String, subjects: Vec<String>, sender: mpsc::Sender<StreamMessage>) {
+async fn follow(
+    bus: Bus,
+    stream: StreamKind,
+    filter: String,
+    subjects: Vec<String>,
+    hears: bool,
+    sender: mpsc::Sender<Followed>,
+) {
     let name = bus.prefix().stream(stream);
     let mut published = SelectAll::new();
     for subject in subjects {
@@ -73,10 +92,10 @@ async fn follow(bus: Bus, stream: StreamKind, filter: String, subjects: Vec<Stri
             Err(error) => tracing::debug!(%error, "not subscribed; looking only"),
         }
     }
-    let mut followed = Followed::default();
+    let mut identity = Identity::default();
     let (mut last, mut pause) = (0, FIRST_LOOK);
     loop {
-        if followed.is_another(&bus, &name).await {
+        if identity.is_another(&bus, &name).await {
             tracing::info!(stream = name, "the stream is another one: following it from its start");
             last = 0;
         }
@@ -91,8 +110,17 @@ async fn follow(bus: Bus, stream: StreamKind, filter: String, subjects: Vec<Stri
         if found.is_empty() {
             tokio::select! {
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(LOOK),
-                Some(_) = published.next() => {
-                    while let Some(Some(_)) = published.next().now_or_never() {}
+                Some(first) = published.next() => {
+                    let mut heard = vec![first];
+                    while let Some(Some(message)) = published.next().now_or_never() {
+                        heard.push(message);
+                    }
+                    for message in heard.into_iter().filter(|_| hears) {
+                        let subject = message.subject.into_string();
+                        if sender.send(Followed { subject, payload: message.payload, read: false }).await.is_err() {
+                            return;
+                        }
+                    }
                     pause = FIRST_LOOK;
                 }
             }
@@ -101,7 +129,8 @@ async fn follow(bus: Bus, stream: StreamKind, filter: String, subjects: Vec<Stri
         pause = FIRST_LOOK;
         for message in found {
             last = message.sequence;
-            if sender.send(message).await.is_err() {
+            let subject = message.subject.into_string();
+            if sender.send(Followed { subject, payload: message.payload, read: true }).await.is_err() {
                 return;
             }
         }
@@ -110,13 +139,13 @@ async fn follow(bus: Bus, stream: StreamKind, filter: String, subjects: Vec<Stri
 
 /// Which stream is followed.
 #[derive(Default)]
-struct Followed {
+struct Identity {
     /// When it was made, by the server's account; none before it was first seen.
     made: Option<String>,
     looked: Option<Instant>,
 }
 
-impl Followed {
+impl Identity {
     /// Looks, now and then, whether there is another stream of that name. While it is away, or the server is, there is nothing to tell.
     async fn is_another(&mut self, bus: &Bus, name: &str) -> bool {
         if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_FOR_ANOTHER) {
@@ -131,17 +160,23 @@ impl Followed {
     }
 }
 
-/// All jobs' broadcasts.
-pub struct Broadcasts(Follower);
+/// All jobs' broadcasts. A cancellation is purged as soon as its job has ended, and who is a moment late would not read it: so that is
+/// also taken when it is heard, but once.
+pub struct Broadcasts {
+    follower: Follower,
+    /// Cancellations that came one way and not yet the other.
+    heard: VecDeque<JobId>,
+    read: VecDeque<JobId>,
+}
 
 impl Broadcasts {
     /// The next broadcast; what does not decode is logged and skipped. Cancel-safe.
     pub async fn next(&mut self) -> Broadcast {
         loop {
-            let message = self.0.next().await;
-            let decoded = match self.0.bus.prefix().parse(&message.subject) {
-                Ok(Subject::Challenge(_)) => decode(&message.payload).map(Broadcast::Challenge),
-                Ok(Subject::Cancel(_)) => decode(&message.payload).map(Broadcast::Cancel),
+            let message = self.follower.next().await;
+            let decoded = match self.follower.bus.prefix().parse(&message.subject) {
+                Ok(Subject::Challenge(_)) if message.read => decode(&message.payload).map(Broadcast::Challenge),
+                Ok(Subject::Cancel(job)) if self.is_first(job, message.read) => decode(&message.payload).map(Broadcast::Cancel),
                 _ => continue,
             };
             match decoded {
@@ -151,6 +186,20 @@ impl Broadcasts {
                 }
             }
         }
+    }
+
+    /// Whether this cancellation did not come the other way before.
+    fn is_first(&mut self, job: JobId, read: bool) -> bool {
+        let (this, other) = if read { (&mut self.read, &mut self.heard) } else { (&mut self.heard, &mut self.read) };
+        if let Some(place) = other.iter().position(|known| *known == job) {
+            other.remove(place);
+            return false;
+        }
+        this.push_back(job);
+        if this.len() > REMEMBERED {
+            this.pop_front();
+        }
+        true
     }
 }
 
@@ -173,20 +222,21 @@ impl Bus {
     pub fn broadcasts(&self) -> Broadcasts {
         let prefix = self.prefix();
         let subjects = prefix.stream_subjects(StreamKind::Broadcast);
-        Broadcasts(Follower::start(self, StreamKind::Broadcast, format!("{prefix}.>"), subjects))
+        let follower = Follower::start(self, StreamKind::Broadcast, format!("{prefix}.>"), subjects, true);
+        Broadcasts { follower, heard: VecDeque::new(), read: VecDeque::new() }
     }
 
     /// Follows one job's events from the first on.
     pub fn events(&self, job: JobId) -> Events {
         let filter = self.prefix().events_of(job);
-        Events(Follower::start(self, StreamKind::Events, filter.clone(), vec![filter]))
+        Events(Follower::start(self, StreamKind::Events, filter.clone(), vec![filter], false))
     }
 
     /// Follows all jobs' events, from the oldest that is kept.
     pub fn all_events(&self) -> Events {
         let prefix = self.prefix();
         let subjects = prefix.stream_subjects(StreamKind::Events);
-        Events(Follower::start(self, StreamKind::Events, format!("{prefix}.>"), subjects))
+        Events(Follower::start(self, StreamKind::Events, format!("{prefix}.>"), subjects, false))
     }
 
     /// The job's challenge, if it was broadcast.

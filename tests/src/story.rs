@@ -142,7 +142,7 @@ impl Story {
     }
 
     /// What the processes logged stays where it is: something does not hold.
-    fn keep_logs(&self) {
+    pub fn keep_logs(&self) {
         self.fleet.nats.keep_directory();
     }
 

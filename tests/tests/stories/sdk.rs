@@ -1,5 +1,4 @@
 //! The SDK: the same calls with the same results on a cluster and in this process, asynchronous and blocking; and a host program.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use std::time::Duration;
 

@@ -1,6 +1,5 @@
 //! NATS servers that are lost: one of three that lead something, and a single one of which only the disk is left. `ZISK_TEST_SEED`
 //! repeats a run.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use std::time::Duration;
 

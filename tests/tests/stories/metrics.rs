@@ -1,5 +1,4 @@
 //! What the pages of a working cluster show is what docs/metrics.md says, and no more.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,7 +12,7 @@ type Shown = BTreeMap<String, (String, BTreeSet<String>)>;
 
 /// The table below a heading of docs/metrics.md.
 fn documented(binary: &str) -> Result<Shown> {
-    let text = include_str!("../../docs/metrics.md");
+    let text = include_str!("../../../docs/metrics.md");
     let (_, section) = text.split_once(&format!("## {binary}\n")).with_context(|| format!("no section {binary}"))?;
     let section = section.split("\n## ").next().unwrap();
     let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<BTreeSet<_>>();

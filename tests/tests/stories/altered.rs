@@ -1,6 +1,5 @@
 //! A bus that somebody altered by hand: streams, consumers and buckets are brought back to their settings or made again, and what
 //! cannot be is said. No job is lost over it, and none waits in silence.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use std::time::Duration;
 

@@ -1,6 +1,5 @@
 //! Stores that are full: JetStream as a whole, the bucket of objects, a directory. What is submitted is refused and said so, what
 //! runs ends typed or goes on, the coordinator never stops, and all goes on by itself once there is room.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
 //! The bus against a real nats-server.
-#![allow(clippy::unwrap_used, reason = "a failed step fails the story")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,8 +15,8 @@ use zisk_common::follow::Broadcast;
 use zisk_common::ids::{Digest, JobId, WorkerId};
 use zisk_common::keep_alive::KeepAlive;
 use zisk_common::messages::{
-    Challenge, Event, EventBody, JobParams, JobRequest, Load, ObjectKey, ObjectRef, ObjectScope, ProgramEntry, ProgramKeys,
-    Progress, Version, Versions, WorkerPresence, WorkerState, decode, unix_ms,
+    Cancel, Challenge, Event, EventBody, JobParams, JobRequest, Load, ObjectKey, ObjectRef, ObjectScope, ProgramEntry,
+    ProgramKeys, Progress, Version, Versions, WorkerPresence, WorkerState, decode, unix_ms,
 };
 use zisk_common::objects::{JetStreamStore, ObjectError, Objects, StoreUrl};
 use zisk_common::presence::Presence;
@@ -516,6 +515,26 @@ async fn who_comes_late_hears_what_was_said() {
         assert_eq!(events.next().await.unwrap().body, EventBody::Planned { n });
     }
     assert_eq!(bus.purge(StreamKind::Events, &bus.prefix().events_of(job)).await.unwrap(), 3);
+}
+
+/// A job that is cancelled has ended a moment later, and what it left is purged.
+#[tokio::test]
+async fn a_cancellation_is_heard_though_it_is_gone_at_once() {
+    let server = NatsServer::start().unwrap();
+    let bus = connect(&server).await;
+    let mut broadcasts = bus.broadcasts();
+    let told = challenge(JobId::random());
+    bus.broadcast_challenge(&told).await.unwrap();
+    assert_eq!(broadcasts.next().await, Broadcast::Challenge(told), "it follows");
+    for n in 0..50 {
+        let cancel = Cancel::by_client(JobId::random());
+        bus.broadcast_cancel(&cancel).await.unwrap();
+        if n % 2 == 0 {
+            bus.purge(StreamKind::Broadcast, &bus.prefix().cancel(cancel.job)).await.unwrap();
+        }
+        let heard = tokio::time::timeout(LONG, broadcasts.next()).await.unwrap();
+        assert_eq!(heard, Broadcast::Cancel(cancel), "cancellation {n}, and the one before came once");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,5 @@
 //! Failures one at a time: paused aggregators, two coordinators, bad links, late results, operators who
 //! delete things. The same oracles after each; `ZISK_SCENARIOS_ALL=1` runs the slow ones, too.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

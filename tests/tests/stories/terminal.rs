@@ -1,5 +1,4 @@
 //! `zisk` on a terminal: bars while a job goes on, and a question when it is interrupted.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use std::process::Command;
 

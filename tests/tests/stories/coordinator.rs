@@ -1,7 +1,4 @@
 //! The coordinator against a real nats-server, with a worker that only pretends to prove.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
-
-mod support;
 
 use std::time::Duration;
 
@@ -22,7 +19,7 @@ use zisk_machine::segment::State;
 use zisk_protocol::PublicValues;
 use zisk_tests::{NatsServer, Process, Program};
 
-use support::{SOON, expect_clean, expect_empty_queues, until_the_end};
+use crate::support::{SOON, expect_clean, expect_empty_queues, until_the_end};
 
 fn coordinator(nats: &NatsServer) -> Program {
     Program::new("zisk-coordinator", nats.directory())

@@ -1,6 +1,5 @@
 //! The whole stack is told to stop at once, as `docker compose stop` or the end of a machine does it: NATS is gone before the
 //! others have given anything back. Each ends by itself, with exit code 0, and what is started again goes on.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use std::time::Duration;
 

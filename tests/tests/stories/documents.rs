@@ -1,6 +1,5 @@
 //! What the documents tell people to type. A `sh` block under the line `<!-- run in a cluster -->` is run as printed; every other
 //! one, and every `zisk` command in the text, is at least one that exists.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use std::collections::HashMap;
 use std::os::unix::fs::symlink;

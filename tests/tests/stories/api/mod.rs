@@ -1,5 +1,4 @@
 //! Requests by anybody with a NATS client: raw JSON to the coordinators' micro service, and what comes back.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 mod job;
 mod mistakes;

@@ -1,5 +1,4 @@
 //! `zisk doctor`: each thing that can be wrong is named with what to do about it, and looking leaves no trace.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
 //! Workers that cannot work: shown with the reason, given nothing, and back at work when that is mended. No job pays for it.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use std::os::unix::fs::symlink;
 use std::time::Duration;

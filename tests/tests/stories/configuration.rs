@@ -1,5 +1,4 @@
 //! The binaries as an operator starts them: where each setting comes from, what is refused, the pages, the log.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use std::net::TcpListener;
 use std::path::Path;

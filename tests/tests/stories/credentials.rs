@@ -1,5 +1,4 @@
 //! A NATS server that lets nobody in without the right password.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use std::time::Duration;
 

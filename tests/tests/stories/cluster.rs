@@ -1,9 +1,6 @@
 //! The whole cluster as its users meet it: real nats-server, coordinator, workers, prover and command line, real guests.
 //!
 //! What dies, dies by `kill -9` at a random moment: `ZISK_TEST_SEED` repeats a run.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
-
-mod support;
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -20,7 +17,7 @@ use zisk_common::subjects::EventKind;
 use zisk_tests::chance::Chance;
 use zisk_tests::{NatsServer, Process, Program, free_port};
 
-use support::{SOON, expect_clean, expect_empty_queues, until_the_end};
+use crate::support::{SOON, expect_clean, expect_empty_queues, until_the_end};
 
 /// How long a job may take here, losses included. None of these stories is about speed.
 const JOB: Duration = Duration::from_secs(120);

@@ -1,5 +1,4 @@
 //! What a person types: a cluster on one machine, and every command that looks at it.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,5 +1,4 @@
 //! Workers that report what is not so: never a wrong proof.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use anyhow::{Context, Result, ensure};
 use zisk_client::JobOptions;

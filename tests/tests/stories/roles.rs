@@ -1,5 +1,4 @@
 //! compose/nats/roles.conf: with it a job is proven, and no role may do more than is its own.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +18,7 @@ const SOON: Duration = Duration::from_secs(60);
 
 /// A server with the shipped roles, whose passwords are their names.
 fn server() -> Result<NatsServer> {
-    let roles = include_str!("../../compose/nats/roles.conf");
+    let roles = include_str!("../../../compose/nats/roles.conf");
     let roles = ["coordinator", "worker", "client"]
         .iter()
         .fold(roles.to_owned(), |text, role| text.replace(&format!("$ZISK_NATS_{}_PASSWORD", role.to_uppercase()), role));

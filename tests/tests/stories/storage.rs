@@ -1,5 +1,4 @@
 //! Objects: missing, truncated, altered; made again where that can be done, and never a wrong proof.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

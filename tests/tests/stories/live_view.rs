@@ -1,5 +1,4 @@
 //! The live view in a real browser, while a real job goes through.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};

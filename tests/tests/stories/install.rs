@@ -1,6 +1,5 @@
 //! The install scripts, into a directory: what they write, that a second run changes nothing, and that nothing is left. That the
 //! services run is shown by scripts/test-install.sh, which needs a container.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

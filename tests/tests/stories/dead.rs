@@ -1,5 +1,4 @@
 //! Dead letters: what failed for good is set aside with its cause, and can be asked for again.
-#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use std::time::Duration;
 
