@@ -80,6 +80,8 @@ pub struct Holder {
     pub worker: WorkerId,
     /// Its epoch.
     pub epoch: u64,
+    /// Another with every renewal.
+    pub revision: u64,
 }
 
 /// A lease, by default a job's, renewed from the keep-alive thread until dropped or lost.
@@ -97,6 +99,8 @@ pub struct Lease<P = JobId> {
 pub struct Tenure {
     /// Until when, unless it is renewed; none once it is gone.
     until: watch::Receiver<Option<Instant>>,
+    /// From a renewal until then.
+    lease: Duration,
 }
 
 impl Bus {
@@ -122,7 +126,7 @@ impl Bus {
         let (resign, resigned) = oneshot::channel();
         let holding = Holding { epoch, ..holding };
         keep_alive.spawn(move |bus| renew(bus, post, holding, lease, sender, resigned));
-        Ok(Some(Lease { post, epoch, tenure: Tenure { until }, resign }))
+        Ok(Some(Lease { post, epoch, tenure: Tenure { until, lease }, resign }))
     }
 
     /// Who aggregates the job now.
@@ -130,7 +134,7 @@ impl Bus {
     /// # Errors
     /// [`BusError`] when the server does not answer.
     pub async fn holder(&self, job: JobId) -> Result<Option<Holder>, BusError> {
-        Ok(self.held(job).await?.map(|(worker, epoch)| Holder { worker, epoch }))
+        Ok(self.held(job).await?.map(|(worker, epoch, revision)| Holder { worker, epoch, revision }))
     }
 
     /// Which coordinator leads now.
@@ -138,15 +142,15 @@ impl Bus {
     /// # Errors
     /// [`BusError`] when the server does not answer.
     pub async fn leader(&self) -> Result<Option<CoordinatorId>, BusError> {
-        Ok(self.held(Leadership).await?.map(|(coordinator, _)| coordinator))
+        Ok(self.held(Leadership).await?.map(|(coordinator, ..)| coordinator))
     }
 
-    async fn held<P: Post>(&self, post: P) -> Result<Option<(P::Holder, u64)>, BusError> {
+    async fn held<P: Post>(&self, post: P) -> Result<Option<(P::Holder, u64, u64)>, BusError> {
         let bucket: Bucket<Holding<P::Holder>> = self.bucket(P::BUCKET).await?;
         let entry = bucket.get(post).await.map_err(|error| unconflicted(error, post))?;
         Ok(entry.map(|entry| {
             let epoch = if entry.value.epoch == 0 { entry.revision } else { entry.value.epoch };
-            (entry.value.holder, epoch)
+            (entry.value.holder, epoch, entry.revision)
         }))
     }
 
@@ -223,6 +227,12 @@ impl Tenure {
     /// Whether the lease is gone. By the clock: a process that was paused knows it before anything else has run.
     pub fn is_lost(&self) -> bool {
         self.until.borrow().is_none_or(|until| Instant::now() >= until)
+    }
+
+    /// How long ago it was last renewed; none once it is gone.
+    pub fn age(&self) -> Option<Duration> {
+        let left = (*self.until.borrow())?.checked_duration_since(Instant::now())?;
+        Some(self.lease.saturating_sub(left))
     }
 
     /// Returns when the lease is gone.

@@ -8,6 +8,7 @@ use async_nats::jetstream::{kv, stream};
 use futures::TryStreamExt;
 
 use crate::bus::{Bus, BusError, chain};
+pub use crate::clock::Stored;
 use crate::subjects::{AssignmentKind, BucketKind, ConsumerKind, StreamKind};
 
 /// How long a message id is remembered: longer than any publish is retried, a restart between attempts included.
@@ -232,7 +233,20 @@ impl Bus {
             pending: info.num_pending,
             in_flight: u64::try_from(info.num_ack_pending).unwrap_or(0),
             redelivered: u64::try_from(info.num_redelivered).unwrap_or(0),
+            receivers: u64::try_from(info.num_waiting).unwrap_or(0),
+            deliveries: info.delivered.consumer_sequence,
         })
+    }
+
+    /// Bytes in JetStream's files of this account, and its limit, if it has one of its own.
+    ///
+    /// # Errors
+    /// [`BusError`] when the server does not answer.
+    pub async fn storage(&self) -> Result<(u64, Option<u64>), BusError> {
+        let account = self.jetstream().query_account().await;
+        let account = account.map_err(|error| BusError::transient("reading the account", chain(&error)))?;
+        // -1 is none.
+        Ok((account.storage, account.limits.max_storage.and_then(|limit| u64::try_from(limit).ok()).filter(|limit| *limit > 0)))
     }
 
     /// The sequences of the oldest message that a stream has and of the newest that it ever had: of a queue of work, whatever is older
@@ -294,6 +308,10 @@ pub struct QueueDepth {
     pub in_flight: u64,
     /// Of those, delivered more than once.
     pub redelivered: u64,
+    /// Requests for messages that wait at the server.
+    pub receivers: u64,
+    /// Deliveries since the consumer was made, repeated ones included.
+    pub deliveries: u64,
 }
 
 /// Tries until it works or [`crate::bus::BusConfig::retry`] has passed: right after an election of JetStream's leader

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{NaiveDate, Utc};
+use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,6 +23,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{LogArgs, LogFormat};
 use crate::job_log::JobLog;
+use crate::metric_definitions::{self, NATS_CONNECTED};
 
 /// Upper bounds of histograms in seconds: from one exchange with the bus to the proof of a large job.
 const SECONDS_BUCKETS: [f64; 14] = [0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0, 3600.0];
@@ -153,10 +155,19 @@ impl<'a> MakeWriter<'a> for DailyFile {
 /// # Errors
 /// [`TelemetryError::AlreadySet`] on a second call.
 pub fn init_metrics() -> Result<PrometheusHandle, TelemetryError> {
-    PrometheusBuilder::new()
+    let handle = PrometheusBuilder::new()
         .set_buckets(&SECONDS_BUCKETS)
         .and_then(PrometheusBuilder::install_recorder)
-        .map_err(|error| TelemetryError::AlreadySet(error.to_string()))
+        .map_err(|error| TelemetryError::AlreadySet(error.to_string()))?;
+    metric_definitions::describe();
+    gauge!(NATS_CONNECTED).set(0);
+    process().describe();
+    Ok(handle)
+}
+
+/// What is shown of this process.
+fn process() -> metrics_process::Collector {
+    metrics_process::Collector::default()
 }
 
 /// Pages beside those that every process has.
@@ -249,7 +260,10 @@ async fn answer(
             Some(Some(reason)) => ("503 Service Unavailable", format!("{reason}\n")),
             None => ("404 Not Found", "there are /health and /metrics\n".to_owned()),
         },
-        (Some("GET" | "HEAD"), Some("/metrics"), Some(metrics)) => ("200 OK", metrics.render()),
+        (Some("GET" | "HEAD"), Some("/metrics"), Some(metrics)) => {
+            process().collect();
+            ("200 OK", metrics.render())
+        }
         (Some("GET" | "HEAD"), Some("/metrics"), None) => ("404 Not Found", "metrics are switched off\n".to_owned()),
         (Some("GET" | "HEAD"), ..) if page.is_some() => ("200 OK", page.map(|page| page.body).unwrap_or_default()),
         (Some("GET" | "HEAD"), ..) => ("404 Not Found", "there are /health, /ready and /metrics\n".to_owned()),

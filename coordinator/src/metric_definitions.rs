@@ -1,11 +1,19 @@
 //! Every metric the coordinator exports: name, labels and meaning in one place. docs/metrics.md has the same table.
 
-use zisk_common::metric::Metric;
+use zisk_common::messages::{FailureKind, JobState};
+use zisk_common::metric::{self, Metric, each, pairs};
+use zisk_common::subjects::{Phase, RequestKind};
 
 /// See [`METRICS`].
 pub const LEADER: &str = "zisk_coordinator_leader";
 /// See [`METRICS`].
 pub const ACTIVE_JOBS: &str = "zisk_active_jobs";
+/// See [`METRICS`].
+pub const LEADERSHIPS: &str = "zisk_coordinator_leaderships_total";
+/// See [`METRICS`].
+pub const LEASE_AGE: &str = "zisk_lease_age_seconds";
+/// See [`METRICS`].
+pub const ACTIVE_SEGMENTS: &str = "zisk_active_segments";
 /// See [`METRICS`].
 pub const WAITING_JOBS: &str = "zisk_waiting_jobs";
 /// See [`METRICS`].
@@ -27,9 +35,33 @@ pub const COMPUTE_UNITS: &str = "zisk_compute_units";
 /// See [`METRICS`].
 pub const QUEUE_DEPTH: &str = "zisk_queue_depth";
 /// See [`METRICS`].
+pub const QUEUE_MESSAGES: &str = "zisk_queue_messages";
+/// See [`METRICS`].
+pub const QUEUE_RECEIVERS: &str = "zisk_queue_receivers";
+/// See [`METRICS`].
+pub const QUEUE_DELIVERIES: &str = "zisk_queue_deliveries_total";
+/// See [`METRICS`].
+pub const REDELIVERIES: &str = "zisk_redeliveries_total";
+/// See [`METRICS`].
+pub const STREAM_MESSAGES: &str = "zisk_stream_messages";
+/// See [`METRICS`].
+pub const STREAM_BYTES: &str = "zisk_stream_bytes";
+/// See [`METRICS`].
+pub const STREAM_OLDEST: &str = "zisk_stream_oldest_seconds";
+/// See [`METRICS`].
+pub const STREAM_COPIES: &str = "zisk_stream_copies";
+/// See [`METRICS`].
+pub const DEAD_LETTERS: &str = "zisk_dead_letters";
+/// See [`METRICS`].
+pub const JETSTREAM_BYTES: &str = "zisk_jetstream_bytes";
+/// See [`METRICS`].
+pub const JETSTREAM_LIMIT: &str = "zisk_jetstream_limit_bytes";
+/// See [`METRICS`].
 pub const REPORTS_DROPPED: &str = "zisk_reports_dropped_total";
 /// See [`METRICS`].
 pub const WORK_REPEATED: &str = "zisk_work_repeated_total";
+/// See [`METRICS`].
+pub const AGGREGATORS: &str = "zisk_aggregators_elected_total";
 /// See [`METRICS`].
 pub const INCIDENTS: &str = "zisk_contribution_incidents_total";
 /// See [`METRICS`].
@@ -54,7 +86,18 @@ pub const RECORDS_DELETED: &str = "zisk_job_records_deleted_total";
 /// All of them.
 pub const METRICS: &[Metric] = &[
     Metric::gauge(LEADER, &[], "1 when this coordinator leads, 0 when it stands by"),
+    Metric::counter(LEADERSHIPS, &[], "How often this coordinator came to lead"),
+    Metric::gauge(
+        LEASE_AGE,
+        &["of"],
+        "Time since the last renewal of the `leader`'s lease, and of that `aggregator`'s which is oldest",
+    ),
     Metric::gauge(ACTIVE_JOBS, &["phase"], "Jobs not yet in a terminal state"),
+    Metric::gauge(
+        ACTIVE_SEGMENTS,
+        &["state"],
+        "Segments of these jobs that are `cut`, `contributed`, `proven`, and folds done (`folded`, one less than segments at the end)",
+    ),
     Metric::gauge(WAITING_JOBS, &[], "Jobs that wait for their turn"),
     Metric::gauge(WAITING_BYTES, &[], "Bytes of the programs and inputs of the jobs that wait"),
     Metric::gauge(OLDEST_WAITING_SECONDS, &[], "How long the job that has waited longest has waited"),
@@ -69,12 +112,36 @@ pub const METRICS: &[Metric] = &[
         "Compute units that the present workers advertise together, without those that get no work",
     ),
     Metric::gauge(QUEUE_DEPTH, &["stream", "consumer"], "Messages a consumer has not finished: pending and unacknowledged"),
+    Metric::gauge(
+        QUEUE_MESSAGES,
+        &["stream", "consumer", "state"],
+        "The same by state: `pending`, `unacknowledged`, and of those `redelivered`",
+    ),
+    Metric::gauge(
+        QUEUE_RECEIVERS,
+        &["stream", "consumer"],
+        "Requests for messages that wait at the server: who would take one now",
+    ),
+    Metric::counter(QUEUE_DELIVERIES, &["stream", "consumer"], "Messages delivered while this coordinator led, again included"),
+    Metric::counter(REDELIVERIES, &["stream"], "Messages that came to this coordinator again: of `requests`, of `report`"),
+    Metric::gauge(STREAM_MESSAGES, &["stream"], "Messages in a stream"),
+    Metric::gauge(STREAM_BYTES, &["stream"], "Their bytes"),
+    Metric::gauge(STREAM_OLDEST, &["stream"], "Age of the oldest message in a stream; 0 of an empty one"),
+    Metric::gauge(
+        STREAM_COPIES,
+        &["stream", "state"],
+        "Copies that a stream is to have (`wanted`) and those up to date (`current`)",
+    ),
+    Metric::gauge(DEAD_LETTERS, &[], "Dead letters: `zisk dead list`"),
+    Metric::gauge(JETSTREAM_BYTES, &[], "Bytes in JetStream's files, objects and reserve included"),
+    Metric::gauge(JETSTREAM_LIMIT, &[], "The account's limit on them; 0 is none"),
     Metric::counter(
         REPORTS_DROPPED,
         &["phase", "reason"],
         "Reports that changed nothing: `duplicate`, `stale`, `early`, `ended`, `invalid`, `unknown_job`, `unreadable`",
     ),
     Metric::counter(WORK_REPEATED, &[], "Contributions and proofs that were computed again because of faults"),
+    Metric::counter(AGGREGATORS, &["how"], "Aggregators elected: a job's `first`, and each `takeover`"),
     Metric::counter(INCIDENTS, &[], "Contributions that differ from the one already committed for the same segment"),
     Metric::counter(RETRIES, &["phase"], "Assignments published again after a failed attempt"),
     Metric::counter(
@@ -97,7 +164,26 @@ pub const METRICS: &[Metric] = &[
 
 /// Tells the recorder of all of them; call once after it is installed.
 pub fn describe() {
-    METRICS.iter().for_each(Metric::describe);
+    let kinds: Vec<&str> = RequestKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    let phases: Vec<&str> = Phase::ALL.iter().map(|phase| phase.as_str()).collect();
+    let failures = FailureKind::ALL.iter().map(|kind| kind.as_str());
+    let outcomes: Vec<&str> = std::iter::once(JobState::Completed.as_str()).chain(failures).collect();
+    metric::describe(METRICS, |name| match name {
+        JOBS_REFUSED => each(&["jobs", "bytes"]),
+        JOBS_TOTAL | JOB_SECONDS => pairs(&kinds, &outcomes),
+        REQUESTS_REFUSED => each(&[&kinds[..], &["unreadable"]].concat()),
+        REDELIVERIES => each(&["requests", "report"]),
+        REPORTS_DROPPED => {
+            let reasons = ["duplicate", "stale", "early", "ended", "invalid", "unknown_job"];
+            [pairs(&phases, &reasons), vec![vec!["unknown", "unreadable"]]].concat()
+        }
+        PHASE_SECONDS => each(&["queued", "executing", "contributing", "proving", "folding"]),
+        RETRIES => each(&phases),
+        AGGREGATORS => each(&["first", "takeover"]),
+        OBJECTS_DELETED => each(&["proof", "input", "program", "key", "orphan", "upload"]),
+        // By the names of queues, streams and buckets: once they are known.
+        _ => Vec::new(),
+    });
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use metrics::gauge;
+use metrics::{counter, gauge};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -16,13 +16,14 @@ use zisk_common::ids::CoordinatorId;
 use zisk_common::keep_alive::{KeepAlive, KeepAliveError};
 use zisk_common::objects::{Objects, StoreUrl};
 use zisk_common::telemetry::{self, Console, Pages};
+use zisk_common::traffic;
 
 use crate::bus::{Coordinator, NotReady, upkeep};
 use crate::config::{Config, Metrics};
 use crate::job::ZiskProtocol;
 use crate::keys;
 use crate::leadership;
-use crate::metric_definitions::{self, LEADER};
+use crate::metric_definitions::{self, LEADER, LEADERSHIPS};
 use crate::ui::Ui;
 
 /// How long one attempt to reach NATS or to prepare it lasts; each ends with a line in the log.
@@ -86,11 +87,13 @@ async fn serve(config: &Config, bus_config: BusConfig, store: StoreUrl) -> anyho
     let api = crate::api::start(&bus, &store, config.queue.max_jobs as usize).await;
     let api = api.map_err(|error| anyhow::anyhow!("the service for requests does not start: {error}"))?;
     tokio::spawn(ui.follow(bus.clone()));
+    tokio::spawn(traffic::follow(bus.clone()));
     not_ready.send_replace(Some("it is not known yet who leads".to_owned()));
     let room = config.storage.settings().room;
     while let Some(lease) = until_stopped(&stop, leadership::stand_by(&bus, &keep_alive, id, room, &not_ready)).await {
         not_ready.send_replace(Some("streams, buckets and objects are being prepared".to_owned()));
         gauge!(LEADER).set(1);
+        counter!(LEADERSHIPS).increment(1);
         let ended = lead(config, &bus, &store, &lease, &not_ready, &stop).await;
         gauge!(LEADER).set(0);
         not_ready.send_replace(Some("it is not known yet who leads".to_owned()));

@@ -18,7 +18,7 @@ use zisk_common::pull;
 use zisk_common::subjects::{AssignmentKind, ConsumerKind, StreamKind, Subject};
 
 use crate::avoid::{self, FOR_OTHERS};
-use crate::metric_definitions::OTHER_VERSION;
+use crate::metric_definitions::{OTHER_VERSION, REDELIVERIES};
 use crate::worker::{Event, Events};
 
 /// How long one request waits at the server.
@@ -181,6 +181,9 @@ impl Pulling {
                 Some(pulled) => {
                     let mut refused = false;
                     for message in pulled {
+                        if message.delivered() > 1 {
+                            counter!(REDELIVERIES, "class" => kind.as_str()).increment(1);
+                        }
                         refused |= self.is_for_others(kind, &message).await || !self.hand_over(kind, message).await;
                     }
                     if refused {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::gauge;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -14,11 +15,13 @@ use zisk_common::keep_alive::{KeepAlive, KeepAliveError};
 use zisk_common::messages::{Load, ObjectKey, Version, Versions, WorkerPresence, WorkerState, unix_ms};
 use zisk_common::objects::{Objects, StoreUrl};
 use zisk_common::presence::Presence;
+use zisk_common::traffic;
 use zisk_prover::backend::Backend;
 
 use crate::config::Config;
 use crate::context::Context;
 use crate::health::{Health, Pauses, Unfit, examine};
+use crate::metric_definitions::UNITS;
 use crate::pull::{Pulling, Pulls};
 use crate::worker::{Event, Events, Worker};
 
@@ -101,6 +104,7 @@ pub async fn run(
     };
     let Some(started) = drain.run_until_cancelled(starting).await else { return Ok(()) };
     let (started, able) = started?;
+    tokio::spawn(traffic::follow(started.bus.clone()));
     let capacity = config.worker.compute_capacity.compute_units;
     match &able {
         Ok(_) => info!("registered as worker {worker} (capacity {capacity})"),
@@ -168,6 +172,7 @@ async fn start(
     let bus = Bus::connect(bus.clone()).await?;
     bus.prepare_missing().await?;
     let keep_alive = KeepAlive::start(&bus).await?;
+    gauge!(UNITS).set(config.worker.compute_capacity.compute_units);
     let able = test(&bus, store, worker, backend).await;
     let entry = WorkerPresence {
         v: Version::default(),

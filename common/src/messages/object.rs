@@ -27,6 +27,21 @@ pub enum ObjectScope {
     Node(JobId),
 }
 
+impl ObjectScope {
+    /// What the object is, as a label.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Program => "program",
+            Self::Key => "key",
+            Self::Input => "input",
+            Self::Proof => "proof",
+            Self::Mark => "mark",
+            Self::Segment(_) => "segment",
+            Self::Node(_) => "node",
+        }
+    }
+}
+
 /// An object's key: its scope and its digest, written as a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -241,6 +241,10 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// All of them.
+    pub const ALL: &[Self] =
+        &[Self::Input, Self::Execution, Self::Timeout, Self::Cancelled, Self::Busy, Self::Storage, Self::Internal];
+
     /// The kind as it stands in messages and logs.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -8,6 +8,7 @@ mod jetstream;
 mod probe;
 mod retry;
 mod sweep;
+mod traffic;
 
 use std::fmt;
 use std::path::{Path as FilePath, PathBuf};
@@ -27,6 +28,7 @@ pub use self::jetstream::JetStreamStore;
 pub use self::probe::ProbeError;
 use self::retry::PATIENCE;
 pub use self::sweep::Stored;
+use self::traffic::Direction;
 
 use crate::bus::Bus;
 use crate::ids::{Digest, JobId, ProgramId};
@@ -171,6 +173,7 @@ impl Objects {
         if !self.renew(object).await? {
             let path = path_of(key);
             self.attempts(key, || self.store.put(&path, bytes.clone().into())).await?;
+            traffic::count(Direction::Written, scope, object.size);
         }
         Ok(object)
     }
@@ -189,6 +192,7 @@ impl Objects {
                 Ok(bytes) => return Ok(bytes),
                 Err(damage) => damage,
             };
+            traffic::count_error(if matches!(damage, Damage::Missing) { "missing" } else { "damaged" });
             let Some(pause) = pauses.next() else {
                 let place = self.place.to_string().into();
                 return Err(match damage {
@@ -222,6 +226,7 @@ impl Objects {
             Err(damage) => return Ok(Err(damage)),
         };
         let length = bytes.len() as u64;
+        traffic::count(Direction::Read, key.scope, length);
         if let Some(expected) = size.filter(|size| length < *size) {
             return Ok(Err(Damage::Truncated { bytes: length, expected }));
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::traffic::count_error;
 use super::{ObjectError, Objects, Place};
 use crate::full::is_full;
 use crate::messages::ObjectKey;
@@ -43,7 +44,9 @@ impl Objects {
                 Err(error) => error,
             };
             let reason = crate::bus::chain(&error);
-            if is_full(&error) {
+            let full = is_full(&error);
+            count_error(if full { "full" } else { "failed" });
+            if full {
                 if began.elapsed() >= self.patience {
                     let reason = format!("{reason}{}", self.room().await);
                     return Err(ObjectError::Full { key: key.to_string(), place: self.place.to_string().into(), reason });

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use zisk_common::bus::{Bus, BusError};
 use zisk_common::messages::{BusCondition, Version};
 use zisk_common::settings::{Finding, Thing};
-use zisk_common::subjects::BucketKind;
+use zisk_common::subjects::{BucketKind, ConsumerKind, StreamKind};
 
 use crate::metric_definitions::{BUS_ALTERED, BUS_STUCK};
 
@@ -111,6 +111,19 @@ impl Condition {
         match written.await {
             Ok(_) => self.shown = Some(condition),
             Err(error) => tracing::debug!(%error, "the bus's condition is not written; trying again"),
+        }
+    }
+}
+
+/// Shows that nothing was altered yet.
+pub(super) fn begin(bus: &Bus, objects: bool) {
+    let streams = StreamKind::ALL.iter().map(|&kind| Thing::Stream(kind));
+    let consumers = ConsumerKind::ALL.iter().map(|&kind| Thing::Consumer(kind));
+    let buckets = BucketKind::ALL.iter().map(|&kind| Thing::Bucket(kind));
+    for thing in streams.chain(consumers).chain(buckets).chain(objects.then_some(Thing::Objects)) {
+        for change in ["deleted", "altered"] {
+            let (kind, name) = (thing.kind(), thing.name(bus));
+            counter!(BUS_ALTERED, "kind" => kind, "name" => name, "change" => change).increment(0);
         }
     }
 }

@@ -4,54 +4,41 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
-use tokio_util::sync::CancellationToken;
-use zisk_common::bus::Bus;
-use zisk_common::messages::{JobRecord, JobState, Timings};
-use zisk_common::subjects::ConsumerKind;
+use zisk_common::messages::{JobRecord, JobState, Progress, Timings};
 
-use crate::metric_definitions::{ACTIVE_JOBS, JOB_SECONDS, JOBS_TOTAL, PHASE_SECONDS, QUEUE_DEPTH};
-
-/// How often queue depths are asked for.
-const PERIOD: Duration = Duration::from_secs(5);
+use crate::metric_definitions::{ACTIVE_JOBS, ACTIVE_SEGMENTS, AGGREGATORS, JOB_SECONDS, JOBS_TOTAL, PHASE_SECONDS};
 
 /// States a job can be active in.
 const ACTIVE_STATES: [JobState; 5] =
     [JobState::Queued, JobState::Executing, JobState::Contributing, JobState::Proving, JobState::Folding];
 
-/// Shows the depth of every queue until `stop`.
-pub(super) async fn follow_queues(bus: Bus, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(PERIOD);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let follow = async {
-        loop {
-            ticks.tick().await;
-            for &kind in ConsumerKind::ALL {
-                match bus.queue_depth(kind).await {
-                    Ok(depth) => show_depth(&bus, kind, depth.pending + depth.in_flight),
-                    Err(error) => tracing::debug!(%error, "queue depth not read"),
-                }
-            }
-        }
-    };
-    stop.run_until_cancelled(follow).await;
-    // From now on another's to show.
-    ConsumerKind::ALL.iter().for_each(|&kind| show_depth(&bus, kind, 0));
-}
-
-fn show_depth(bus: &Bus, kind: ConsumerKind, messages: u64) {
-    let stream = bus.prefix().stream(kind.stream());
-    // Doubles hold counts exactly up to 2^53.
-    gauge!(QUEUE_DEPTH, "stream" => stream, "consumer" => kind.durable_name()).set(messages as f64);
-}
-
-/// Shows how many jobs are in which state.
+/// Shows how many jobs are in which state, and how far their segments are.
 pub(super) fn show_active<'a>(records: impl Iterator<Item = &'a JobRecord>) {
     let mut counts: HashMap<JobState, u32> = HashMap::new();
+    let mut segments = [0_u64; 4];
     for record in records {
         *counts.entry(record.state).or_default() += 1;
+        if !record.state.is_terminal() {
+            let Progress { planned, contributed, proven, folded, .. } = record.progress;
+            for (sum, count) in segments.iter_mut().zip([planned, contributed, proven, folded]) {
+                *sum += u64::from(count);
+            }
+        }
+    }
+    for (state, count) in ["cut", "contributed", "proven", "folded"].into_iter().zip(segments) {
+        // Doubles hold counts exactly up to 2^53.
+        gauge!(ACTIVE_SEGMENTS, "state" => state).set(count as f64);
     }
     for state in ACTIVE_STATES {
         gauge!(ACTIVE_JOBS, "phase" => state.as_str()).set(counts.get(&state).copied().unwrap_or(0));
+    }
+}
+
+/// Counts an aggregator that is another than before.
+pub(super) fn count_aggregator(before: u64, record: &JobRecord) {
+    if record.epoch != before && record.epoch != 0 {
+        let how = if before == 0 { "first" } else { "takeover" };
+        counter!(AGGREGATORS, "how" => how).increment(1);
     }
 }
 
@@ -68,7 +55,7 @@ pub(super) fn count_ended(record: &JobRecord) {
     }
 }
 
-/// How the job ended, as a label: `completed`, `cancelled`, or the kind of its failure.
+/// How the job ended, as a label: `completed`, or the kind of its failure, of which `cancelled` is one.
 pub(super) fn outcome(record: &JobRecord) -> &'static str {
     match &record.failure {
         Some(failure) => failure.kind.as_str(),

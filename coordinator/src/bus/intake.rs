@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use metrics::counter;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -10,6 +11,8 @@ use zisk_common::ids::JobId;
 use zisk_common::messages::{JSON, JobRequest, Report, decode_as};
 use zisk_common::pull::Delivery;
 use zisk_common::subjects::{ConsumerKind, RequestKind, Subject};
+
+use crate::metric_definitions::REDELIVERIES;
 
 /// How long one pull waits for something to come.
 const WAIT: Duration = Duration::from_secs(5);
@@ -27,6 +30,10 @@ pub(super) async fn pull(
     // Room first: what is pulled is handed over at once. Nobody makes room any more once the coordinator stops.
     while let Some(Ok(room)) = stop.run_until_cancelled(sender.reserve()).await {
         let Some(deliveries) = stop.run_until_cancelled(puller.fetch(batch, WAIT)).await else { break };
+        for delivery in deliveries.iter().filter(|delivery| delivery.delivered() > 1) {
+            tracing::debug!(sequence = delivery.sequence(), "redelivered");
+            counter!(REDELIVERIES, "stream" => kind.stream().to_string()).increment(1);
+        }
         if !deliveries.is_empty() {
             room.send(deliveries);
         }

@@ -15,6 +15,7 @@ mod intake;
 mod leases;
 mod losses;
 mod outbox;
+mod queues;
 mod records;
 mod reports;
 mod requests;
@@ -189,7 +190,7 @@ impl Coordinator {
             tokio::spawn(room::follow(bus.clone(), self.storage.room, self.is_full.clone(), stop.clone())),
             tokio::spawn(retention::follow(bus, objects, records, self.tenure.clone(), self.storage.retention, stop.clone())),
             tokio::spawn(workers::follow(self.bus.clone(), self.protocol.version(), self.units_seen.clone(), stop.clone())),
-            tokio::spawn(gauges::follow_queues(self.bus.clone(), stop.clone())),
+            tokio::spawn(queues::follow(self.bus.clone(), stop.clone())),
             tokio::spawn(upkeep::follow(
                 self.bus.clone(),
                 self.objects.clone(),
@@ -376,7 +377,7 @@ impl Coordinator {
     }
 
     async fn step(&self, stored: &mut StoredJob, inputs: Vec<Input>) -> Result<Vec<Verdict>, BucketError> {
-        let (before, repeated) = (stored.record.state, stored.record.progress.repeated);
+        let (before, repeated, epoch) = (stored.record.state, stored.record.progress.repeated, stored.record.epoch);
         let at_ms = unix_ms();
         let (mut verdicts, mut commands, mut segments) = (Vec::new(), Vec::new(), BTreeSet::new());
         let mut changed = false;
@@ -398,6 +399,7 @@ impl Coordinator {
                 self.write_again(stored).await?;
             }
             log_progress(before, &stored.record);
+            gauges::count_aggregator(epoch, &stored.record);
             counter!(WORK_REPEATED).increment(stored.record.progress.repeated.saturating_sub(repeated).into());
             self.outbox.send(&commands).await?;
         }

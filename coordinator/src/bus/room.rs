@@ -41,6 +41,7 @@ pub(super) async fn follow(bus: Bus, room: Room, full: watch::Sender<bool>, stop
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut prepared = false;
+    gauge!(STORAGE_FULL).set(0);
     let keep = async {
         loop {
             ticks.tick().await;

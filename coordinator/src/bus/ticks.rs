@@ -34,6 +34,7 @@ impl Coordinator {
             }
             self.apply_on_tick(job, vec![news]).await;
         }
+        self.leases.show(&self.tenure);
         // What waits has nothing on the bus.
         for job in self.jobs_where(|active| active.touched.elapsed() >= STILL && !active.stored.record.is_waiting()) {
             self.compare_with_bus(job).await;

@@ -16,7 +16,7 @@ use zisk_common::settings::Thing;
 use zisk_common::subjects::{BucketKind, StreamKind, Subject};
 
 use super::cleanup::clean_up;
-use super::condition::{Condition, NotReady};
+use super::condition::{self, Condition, NotReady};
 use super::outbox;
 use super::records::Records;
 
@@ -35,6 +35,7 @@ pub async fn follow(
     replaced: mpsc::UnboundedSender<Vec<Thing>>,
     stop: CancellationToken,
 ) {
+    condition::begin(&bus, objects.are_on_the_bus());
     let mut condition = Condition::default();
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -27,7 +27,7 @@ use zisk_prover::backend::Contributed;
 use self::recent::RecentJobs;
 use crate::aggregate::Candidacy;
 use crate::context::{Context, Standing};
-use crate::metric_definitions::{ASSIGNMENTS, UNITS_BUSY};
+use crate::metric_definitions::{AGGREGATIONS, ASSIGNMENTS, SEGMENTS_WAITING, UNITS_BUSY};
 use crate::pull::{Assigned, Delivery, Pulls};
 use crate::schedule::{Key, Limits, Schedule};
 use crate::segment::Segment;
@@ -380,6 +380,8 @@ impl Worker {
         };
         gauge!(UNITS_BUSY).set(load.units_busy);
         gauge!(ASSIGNMENTS).set(load.assignments);
+        gauge!(SEGMENTS_WAITING).set(load.waiting);
+        gauge!(AGGREGATIONS).set(count(load.aggregating.len()));
         self.load.send_if_modified(|current| {
             let changed = *current != load;
             *current = load;
