@@ -34,4 +34,17 @@ for file in SECURITY.md docs/guide-conformance.md docs/scenarios.md; do
         fi
     done < <(grep -o '`[a-z0-9]*_[a-z0-9]*_[a-z0-9]*_[a-z0-9_]*`' "$file" | tr -d '`' | sort -u)
 done
+# Each alert has its page, and each page its alert.
+alerts=$(sed -n 's/^ *- alert: //p' compose/prometheus/alerts.yml | sort)
+pages=$(find docs/runbooks -name '*.md' ! -name README.md -printf '%f\n' | sed 's/\.md$//' | sort)
+if ! diff <(echo "$alerts") <(echo "$pages") >&2; then
+    printf 'compose/prometheus/alerts.yml (<) and docs/runbooks (>) differ\n' >&2
+    bad=1
+fi
+while IFS= read -r name; do
+    if ! grep -q "runbook: docs/runbooks/$name.md\$" compose/prometheus/alerts.yml || ! grep -q "alertname=\"$name\"" compose/prometheus/alerts_test.yml; then
+        printf 'compose/prometheus: %s names no runbook, or no case of alerts_test.yml makes it fire\n' "$name" >&2
+        bad=1
+    fi
+done <<<"$alerts"
 exit "$bad"
