@@ -26,6 +26,7 @@ pub enum End {
 }
 
 fn main() -> ExitCode {
+    end_with_the_reader();
     let args = Args::parse();
     let json = args.json;
     match run(args) {
@@ -46,6 +47,21 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// What a shell reports of a program that a closed pipe ended.
+const CLOSED_PIPE: i32 = 128 + 13;
+
+/// Ends quietly when nobody reads any more, as in `zisk jobs | head -1`: Rust's printing panics then. (The signal that ends other
+/// programs is left ignored, for it would also come from a connection that is lost.)
+fn end_with_the_reader() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload_as_str().is_some_and(|text| text.contains("Broken pipe")) {
+            std::process::exit(CLOSED_PIPE);
+        }
+        default(panic);
+    }));
 }
 
 fn run(args: Args) -> Result<End, ClientError> {

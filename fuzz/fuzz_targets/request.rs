@@ -2,6 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use zisk_common::objects::StoreUrl;
 use zisk_common::subjects::RequestKind;
 use zisk_coordinator::api::request::Asked;
 use zisk_coordinator::api::value::{Encoding, Value};
@@ -10,7 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
     for encoding in [Encoding::Json, Encoding::MessagePack] {
         for goal in RequestKind::ALL {
             if let Ok(body) = Value::read(encoding, bytes)
-                && let Ok(asked) = Asked::read(*goal, body, None)
+                && let Ok(asked) = Asked::read(*goal, body, None, &StoreUrl::JetStream)
             {
                 asked.job();
             }

@@ -64,6 +64,16 @@ impl FromStr for StoreUrl {
     }
 }
 
+impl StoreUrl {
+    /// What stands before an object's key in its URL.
+    pub fn base(&self) -> String {
+        match self {
+            Self::JetStream => "jetstream://".to_owned(),
+            Self::Directory(_) => format!("{}/", self.to_string().trim_end_matches('/')),
+        }
+    }
+}
+
 impl std::fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

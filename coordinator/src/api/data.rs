@@ -1,4 +1,4 @@
-//! Programs, inputs, proofs and keys as requests name them: by a key in the object store, or inline.
+//! Programs, inputs, proofs and keys as requests name them: by a key in the object store, by a URL in it, or inline.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use zisk_common::errors::{ErrorCode, ErrorObject};
 use zisk_common::ids::Digest;
 use zisk_common::messages::{ObjectKey, ObjectRef, ObjectScope};
-use zisk_common::objects::Objects;
+use zisk_common::objects::{Objects, StoreUrl};
 
 use super::fields::{Fields, not_allowed, parse, wrong_type};
 use super::value::Value;
@@ -14,6 +14,9 @@ use super::value::Value;
 /// Most bytes that are taken inline: in base64 they fit a message of a NATS server's default `max_payload`, with room for the rest of
 /// the request.
 pub const MAX_INLINE: usize = 700 * 1024;
+
+/// How much of what is no key is shown.
+const MAX_SHOWN: usize = 120;
 
 /// What a request names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +41,7 @@ pub struct Kind {
 /// An ELF.
 pub const PROGRAM: Kind = Kind {
     scope: ObjectScope::Program,
-    expected: "a program id (64 lower-case hexadecimal digits), {\"key\": \"program/<id>\"} or {\"inline\": \"<base64>\"}",
+    expected: "a program id (64 lower-case hexadecimal digits), {\"key\": \"program/<id>\"}, {\"url\": \"<store>/program/<id>\"} or {\"inline\": \"<base64>\"}",
     key: "program/<id>, the id being the blake3 digest of the ELF in 64 lower-case hexadecimal digits",
     missing: ErrorCode::ProgramNotFound,
     by_digest: true,
@@ -46,7 +49,7 @@ pub const PROGRAM: Kind = Kind {
 /// A job's input.
 pub const INPUT: Kind = Kind {
     scope: ObjectScope::Input,
-    expected: "{\"key\": \"input/<digest>\"} or {\"inline\": \"<base64>\"}; without it the input is empty",
+    expected: "{\"key\": \"input/<digest>\"}, {\"url\": \"<store>/input/<digest>\"} or {\"inline\": \"<base64>\"}; without it the input is empty",
     key: "input/<digest>, the blake3 digest of its bytes in 64 lower-case hexadecimal digits",
     missing: ErrorCode::InputNotFound,
     by_digest: false,
@@ -54,7 +57,7 @@ pub const INPUT: Kind = Kind {
 /// A final proof.
 pub const PROOF: Kind = Kind {
     scope: ObjectScope::Proof,
-    expected: "{\"key\": \"proof/<digest>\"} or {\"inline\": \"<base64>\"}",
+    expected: "{\"key\": \"proof/<digest>\"}, {\"url\": \"<store>/proof/<digest>\"} or {\"inline\": \"<base64>\"}",
     key: "proof/<digest>, as api.result gives it",
     missing: ErrorCode::ProofNotFound,
     by_digest: false,
@@ -62,7 +65,7 @@ pub const PROOF: Kind = Kind {
 /// A program's verifying key.
 pub const VERIFYING_KEY: Kind = Kind {
     scope: ObjectScope::Key,
-    expected: "{\"key\": \"key/<digest>\"} or {\"inline\": \"<base64>\"}",
+    expected: "{\"key\": \"key/<digest>\"}, {\"url\": \"<store>/key/<digest>\"} or {\"inline\": \"<base64>\"}",
     key: "key/<digest>, the blake3 digest of the verifying key in 64 lower-case hexadecimal digits",
     missing: ErrorCode::KeyNotFound,
     by_digest: false,
@@ -74,34 +77,39 @@ impl Kind {
         self.expected
     }
 
-    /// Reads what a request says; nothing is looked up.
+    /// Reads what a request to a cluster with this store says; nothing is looked up.
     ///
     /// # Errors
     /// What is wrong with the field.
-    pub fn read(&self, path: &str, value: Value) -> Result<Data, ErrorObject> {
+    pub fn read(&self, path: &str, value: Value, store: &StoreUrl) -> Result<Data, ErrorObject> {
         match value {
             Value::Text(_) if self.by_digest => {
                 let digest: Digest = parse(path, value, self.expected)?;
                 Ok(Data::Key(ObjectKey { scope: self.scope, digest }))
             }
             Value::Map(_) => {
-                let mut fields = Fields::of_field(path, value, &["key", "inline"])?;
-                match (fields.take("key"), fields.take("inline")) {
-                    (Some(key), None) => {
-                        let path = fields.path("key");
-                        let key: ObjectKey = parse(&path, key, self.key)?;
-                        match key.scope == self.scope {
-                            true => Ok(Data::Key(key)),
-                            false => Err(not_allowed(&path, &format!("\"{key}\""), self.key)),
-                        }
-                    }
-                    (None, Some(bytes)) => inline(&fields.path("inline"), bytes).map(Data::Inline),
-                    (None, None) => Err(not_allowed(path, "an object with neither key nor inline", self.expected)),
-                    (Some(_), Some(_)) => Err(not_allowed(path, "an object with both key and inline", self.expected)),
+                let mut fields = Fields::of_field(path, value, &["key", "url", "inline"])?;
+                let allowed = self.expected;
+                match (fields.take("key"), fields.take("url"), fields.take("inline")) {
+                    (Some(key), None, None) => self.key(&fields.path("key"), key, "").map(Data::Key),
+                    (None, Some(url), None) => self.key(&fields.path("url"), url, &store.base()).map(Data::Key),
+                    (None, None, Some(bytes)) => inline(&fields.path("inline"), bytes).map(Data::Inline),
+                    (None, None, None) => Err(not_allowed(path, "an object with neither key nor url nor inline", allowed)),
+                    _ => Err(not_allowed(path, "an object with more than one of key, url and inline", allowed)),
                 }
             }
             other => Err(wrong_type(path, &other, self.expected)),
         }
+    }
+
+    /// Reads a key, in a URL what follows the store's own.
+    fn key(&self, path: &str, value: Value, before: &str) -> Result<ObjectKey, ErrorObject> {
+        let Value::Text(text) = &value else { return Err(wrong_type(path, &value, &format!("{before}{}", self.key))) };
+        let key: Option<ObjectKey> = text.strip_prefix(before).and_then(|key| key.parse().ok());
+        key.filter(|key| key.scope == self.scope).ok_or_else(|| {
+            let shown: String = text.chars().take(MAX_SHOWN).collect();
+            not_allowed(path, &format!("{shown:?}"), &format!("{before}{}", self.key))
+        })
     }
 
     /// Says that the store does not have it.

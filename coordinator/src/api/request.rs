@@ -6,6 +6,7 @@ use zisk_common::messages::{
     JobParams, JobRequest, MAX_CLIENT, MAX_LOG_SEGMENT_STEPS, MAX_PRIORITY, MAX_RETENTION_SECONDS, MIN_LOG_SEGMENT_STEPS,
     MIN_PRIORITY, Metadata, ObjectRef, ProofKind, Version,
 };
+use zisk_common::objects::StoreUrl;
 use zisk_common::subjects::RequestKind;
 
 use super::data::{Data, INPUT, PROGRAM};
@@ -35,18 +36,18 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Reads it; `message_id` is the message's header.
+    /// Reads it; `message_id` is the message's header, `store` the cluster's.
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub fn read(goal: RequestKind, body: Value, message_id: Option<&str>) -> Result<Self, ErrorObject> {
+    pub fn read(goal: RequestKind, body: Value, message_id: Option<&str>, store: &StoreUrl) -> Result<Self, ErrorObject> {
         const ALL: [&str; 6] = ["program", "params", "client", "metadata", "idempotency_key", "input"];
         // To derive keys takes no input.
         let allowed = if goal == RequestKind::Setup { &ALL[..5] } else { &ALL[..] };
         let mut fields = Fields::of_request(body, allowed)?;
         let program = fields.required("program", PROGRAM.expected())?;
-        let program = PROGRAM.read("program", program)?;
-        let input = fields.take("input").map(|value| INPUT.read("input", value)).transpose()?;
+        let program = PROGRAM.read("program", program, store)?;
+        let input = fields.take("input").map(|value| INPUT.read("input", value, store)).transpose()?;
         let params = fields.take("params").map(params).transpose()?.unwrap_or_default();
         let client = fields.text("client", MAX_CLIENT)?.unwrap_or_default();
         let metadata = match fields.take("metadata") {

@@ -18,7 +18,7 @@ use super::{ANSWER_WITHIN, Api, blocking};
 impl Api {
     /// Makes a job of a request: nothing is stored before all of it is found to be right.
     pub(super) async fn submit(&self, goal: RequestKind, body: Value, message_id: Option<&str>) -> Result<Json, ErrorObject> {
-        let asked = Asked::read(goal, body, message_id)?;
+        let asked = Asked::read(goal, body, message_id, &self.store)?;
         let objects = self.objects().await?;
         let job = asked.job();
         if asked.key.is_some()

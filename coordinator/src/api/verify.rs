@@ -29,10 +29,10 @@ impl Api {
     /// Verifies a proof: beside everything else, one at a time, for it takes a core and memory.
     pub(super) async fn verify(&self, body: Value) -> Result<Json, ErrorObject> {
         let mut fields = Fields::of_request(body, &["proof", "program", "verifying_key"])?;
-        let proof = PROOF.read("proof", fields.required("proof", PROOF.expected())?)?;
+        let proof = PROOF.read("proof", fields.required("proof", PROOF.expected())?, &self.store)?;
         let by = match (fields.take("program"), fields.take("verifying_key")) {
-            (Some(program), None) => By::Program(PROGRAM.read("program", program)?),
-            (None, Some(key)) => By::Key(VERIFYING_KEY.read("verifying_key", key)?),
+            (Some(program), None) => By::Program(PROGRAM.read("program", program, &self.store)?),
+            (None, Some(key)) => By::Key(VERIFYING_KEY.read("verifying_key", key, &self.store)?),
             (None, None) => return Err(fields.missing("program", "program, or verifying_key")),
             (Some(_), Some(_)) => return Err(not_allowed("verifying_key", "there beside program", "one of the two")),
         };

@@ -123,3 +123,13 @@ fn prove(here: &Path, url: &str, out: &str) -> Result<String> {
     assert_eq!(by_key["outputs"], verified["outputs"]);
     Ok(proven["job"].as_str().context("no job")?.to_owned())
 }
+
+#[test]
+fn who_reads_only_the_first_line_sees_no_panic() -> Result<()> {
+    let zisk = zisk_tests::binary("zisk")?;
+    let line = format!("{{ sleep 0.3; {} completion zsh; }} | true; echo ${{PIPESTATUS[0]}}", zisk.display());
+    let ended = std::process::Command::new("bash").args(["-c", &line]).output()?;
+    ensure!(ended.stderr.is_empty(), "{}", String::from_utf8_lossy(&ended.stderr));
+    ensure!(ended.stdout == b"141\n", "{ended:?}");
+    Ok(())
+}

@@ -1,5 +1,5 @@
-//! What the documents tell people to type. A `sh` block under the line `<!-- run in a cluster -->` is run as printed; every other
-//! one, and every `zisk` command in the text, is at least one that exists.
+//! What the documents tell people to type. The line above each `sh` block says how it is run as printed: here, in a cluster or in a
+//! checkout, or by a script that says so in turn. Every `zisk` command in the text exists.
 
 use std::collections::HashMap;
 use std::os::unix::fs::symlink;
@@ -10,7 +10,24 @@ use anyhow::{Context, Result, ensure};
 use zisk_tests::fleet::{Fleet, Settings};
 use zisk_tests::{Program, binary, cli};
 
-const RUN: &str = "<!-- run in a cluster -->";
+/// How a block is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Run<'a> {
+    /// Here, with a cluster, in a folder of its own.
+    InACluster,
+    /// Here, with a cluster, in this checkout: it writes nothing but what cargo does.
+    InACheckout,
+    /// By a script, which has these commands, or does the same with names of its own.
+    By(&'a str),
+}
+
+fn run_of(line: &str) -> Option<Run<'_>> {
+    match line.strip_prefix("<!-- run ")?.strip_suffix(" -->")? {
+        "in a cluster" => Some(Run::InACluster),
+        "in a checkout" => Some(Run::InACheckout),
+        other => other.strip_prefix("by ").map(Run::By),
+    }
+}
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
@@ -30,14 +47,14 @@ fn documents() -> Result<Vec<(String, String)>> {
         .collect()
 }
 
-struct Block {
+struct Block<'a> {
     place: String,
     text: String,
-    is_run: bool,
+    run: Option<Run<'a>>,
 }
 
 /// The `sh` blocks of a document.
-fn blocks(path: &str, document: &str) -> Vec<Block> {
+fn blocks<'a>(path: &str, document: &'a str) -> Vec<Block<'a>> {
     let mut blocks = Vec::new();
     let mut before = "";
     let mut lines = document.lines().enumerate();
@@ -45,7 +62,7 @@ fn blocks(path: &str, document: &str) -> Vec<Block> {
         if line == "```sh" {
             let inside: Vec<&str> = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
             let text = inside.join("\n") + "\n";
-            blocks.push(Block { place: format!("{path}:{}", number + 1), text, is_run: before == RUN });
+            blocks.push(Block { place: format!("{path}:{}", number + 1), text, run: run_of(before) });
         }
         before = line;
     }
@@ -54,21 +71,32 @@ fn blocks(path: &str, document: &str) -> Vec<Block> {
 
 #[tokio::test]
 async fn what_is_marked_runs_as_printed() -> Result<()> {
-    let marked: Vec<Block> =
-        documents()?.iter().flat_map(|(path, text)| blocks(path, text)).filter(|block| block.is_run).collect();
+    let documents = documents()?;
+    let all = documents.iter().flat_map(|(path, text)| blocks(path, text));
+    let marked: Vec<Block> = all.filter(|block| matches!(block.run, Some(Run::InACluster | Run::InACheckout))).collect();
     ensure!(marked.iter().any(|block| block.place.starts_with("README.md")), "the README's own commands are not run");
     let mut fleet = Fleet::start(Settings { directory_store: false, ..Settings::default() }).await?;
     fleet.start_worker()?;
-    let binaries = binary("zisk")?.parent().context("no directory")?.display().to_string();
     for block in marked {
-        // As in a checkout, with nothing written to this one.
         let scratch = tempfile::tempdir()?;
-        for shared in ["guests", "scripts"] {
-            symlink(root().join(shared), scratch.path().join(shared))?;
+        for (name, program) in [("nats", "stand-in"), ("b3sum", "stand-in"), ("zisk", "zisk")] {
+            std::fs::create_dir_all(scratch.path().join("bin"))?;
+            symlink(binary(program)?, scratch.path().join("bin").join(name))?;
         }
         let mut shell = Command::new("bash");
-        shell.args(["-euo", "pipefail", "-c", &block.text]).current_dir(scratch.path());
-        shell.env("ZISK_NATS_URL", fleet.nats.url()).env("PATH", format!("{binaries}:{}", std::env::var("PATH")?));
+        shell.args(["-euo", "pipefail", "-c", &block.text]);
+        if block.run == Some(Run::InACheckout) {
+            shell.current_dir(root());
+        } else {
+            // As in a checkout, with nothing written to this one.
+            for shared in ["guests", "scripts"] {
+                symlink(root().join(shared), scratch.path().join(shared))?;
+            }
+            std::fs::write(scratch.path().join("input.bin"), 16_u64.to_le_bytes())?;
+            shell.current_dir(scratch.path());
+        }
+        let path = format!("{}:{}", scratch.path().join("bin").display(), std::env::var("PATH")?);
+        shell.env("ZISK_NATS_URL", fleet.nats.url()).env("PATH", path);
         let output = tokio::task::spawn_blocking(move || shell.output()).await??;
         ensure!(output.status.success(), "{}: {}\n{}", block.place, output.status, String::from_utf8_lossy(&output.stderr));
     }
@@ -122,6 +150,11 @@ fn every_command_exists() -> Result<()> {
             let syntax = Command::new("bash").args(["-n", "-c", &block.text]).output()?;
             if !syntax.status.success() {
                 wrong.push(format!("{}: {}", block.place, String::from_utf8_lossy(&syntax.stderr)));
+            }
+            match block.run {
+                Some(Run::By(script)) if root().join(script).is_file() => {}
+                Some(Run::InACluster | Run::InACheckout) => {}
+                other => wrong.push(format!("{}: how is it run? {other:?}", block.place)),
             }
             for line in block.text.lines() {
                 let program = line.split_whitespace().next().unwrap_or_default();

@@ -131,8 +131,8 @@ async fn a_job_goes_its_way_by_raw_json() -> Result<()> {
     assert_eq!(shown["metadata"], json!({ "a": "b=c", "d": "" }));
 
     // The other kinds, with what is stored by now.
-    let stored =
-        json!({ "program": { "key": format!("program/{program}") }, "input": { "key": record.request.input.unwrap().key } });
+    let url = format!("file://{}/objects/{}", story.fleet.directory().display(), record.request.input.unwrap().key);
+    let stored = json!({ "program": { "key": format!("program/{program}") }, "input": { "url": url } });
     let executed = id(&caller.expect("execute", &stored).await?)?;
     story.ends(executed).await?;
     let run = caller.expect("result", &json!({ "job": executed })).await?;
