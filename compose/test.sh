@@ -45,7 +45,8 @@ free_port() {
 
 # Own names and ports: a stack that is in use is not touched.
 project="zisk-test-$$"
-export ZISK_TAG="test-$$" ZISK_NATS_PORT ZISK_METRICS_PORT
+export ZISK_TAG="test-$$" ZISK_NATS_PORT ZISK_METRICS_PORT ZISK_PROMETHEUS_PORT
+ZISK_PROMETHEUS_PORT=$(free_port)
 ZISK_NATS_PORT=$(free_port)
 ZISK_METRICS_PORT=$(free_port)
 export ZISK_NATS_URL="nats://127.0.0.1:$ZISK_NATS_PORT"
@@ -63,7 +64,7 @@ clean() {
     trap - EXIT
     compose down -v --remove-orphans >"$state/down.log" 2>&1 || true
     local name
-    for name in nats coordinator worker; do docker rmi "zisk-$name:$ZISK_TAG" >/dev/null 2>&1 || true; done
+    for name in nats coordinator worker prometheus; do docker rmi "zisk-$name:$ZISK_TAG" >/dev/null 2>&1 || true; done
 }
 
 at_exit() {
@@ -189,6 +190,16 @@ step "a job"
 prove plain || fail "The job failed: $(tail -n 3 "$state/plain.err")"
 verify plain
 for service in worker coordinator nats; do survives "$service"; done
+
+step "monitoring"
+# Both coordinators, both workers, itself.
+is_scraped() {
+    (exec 3<>"/dev/tcp/127.0.0.1/$ZISK_PROMETHEUS_PORT" && printf 'GET /api/v1/query?query=sum(up) HTTP/1.0\r\n\r\n' >&3 && cat <&3) 2>/dev/null | grep -q '"5"'
+}
+COMPOSE_PROFILES=prometheus compose up -d --scale worker=2 >"$state/up.log" 2>&1 || fail "Prometheus does not start: $(tail -n 5 "$state/up.log")"
+wait_for 90 "The scrape of all by Prometheus" is_scraped
+[ "$(docker exec "$(of_service prometheus)" id -u)" = 10001 ] || fail "Prometheus runs as another user than 10001."
+COMPOSE_PROFILES=prometheus compose rm -fsv prometheus >"$state/rm.log" 2>&1
 
 step "stopping"
 stopping=$SECONDS

@@ -13,6 +13,8 @@ scripts/install-nats.sh >/dev/null || fail "no usable nats-server (see above)"
 # The oldest supported server, and one too old that must be refused by name.
 scripts/install-nats.sh --version 2.11.11 >/dev/null || fail "no nats-server 2.11.11 (see above)"
 scripts/install-nats.sh --version 2.10.26 >/dev/null || fail "no nats-server 2.10.26 (see above)"
+# For the dashboards and alerts.
+scripts/install-prometheus.sh >/dev/null || fail "no usable prometheus and promtool (see above)"
 # For the live view.
 scripts/install-chromium.sh >/dev/null || fail "no chromium (see above)"
 

@@ -114,6 +114,17 @@ impl Browser {
         let picture = self.call("Page.captureScreenshot", json!({ "format": "png" }))?;
         Ok(picture["data"].as_str().context("no picture")?.to_owned())
     }
+
+    /// A picture of so much of the page, seen or not, as base64 of a PNG.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn picture_of(&mut self, width: u32, height: u64) -> Result<String> {
+        let clip = json!({ "x": 0, "y": 0, "width": width, "height": height, "scale": 1 });
+        let asked = json!({ "format": "png", "captureBeyondViewport": true, "clip": clip });
+        let picture = self.call("Page.captureScreenshot", asked)?;
+        Ok(picture["data"].as_str().context("no picture")?.to_owned())
+    }
 }
 
 impl Drop for Browser {

@@ -10,6 +10,7 @@ mod command_line;
 mod configuration;
 mod coordinator;
 mod credentials;
+mod dashboards;
 mod dead;
 mod dishonest;
 mod doctor;
