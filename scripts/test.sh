@@ -15,6 +15,8 @@ scripts/install-nats.sh --version 2.11.11 >/dev/null || fail "no nats-server 2.1
 scripts/install-nats.sh --version 2.10.26 >/dev/null || fail "no nats-server 2.10.26 (see above)"
 # For the dashboards and alerts.
 scripts/install-prometheus.sh >/dev/null || fail "no usable prometheus and promtool (see above)"
+# For objects in S3.
+scripts/install-seaweedfs.sh >/dev/null || fail "no SeaweedFS (see above)"
 # For the live view.
 scripts/install-chromium.sh >/dev/null || fail "no chromium (see above)"
 

@@ -14,6 +14,7 @@ pub use crate::connect::{ConnectError, Login, MIN_SERVER_VERSION};
 use crate::connect::{Heard, MAX_CONNECT_PAUSE, check_version, options, servers};
 use crate::full::is_full;
 use crate::subjects::Prefix;
+use crate::tls::{Tls, is_about_certificates};
 
 /// How long a publish waits for its acknowledgement before it is sent again. An ack lost with a killed server costs
 /// this much; a healthy one answers in milliseconds even when it syncs every write.
@@ -46,6 +47,8 @@ pub struct BusConfig {
     pub prefix: Prefix,
     /// Credentials file, as `nsc` writes it.
     pub credentials: Option<PathBuf>,
+    /// Certificates, when servers want TLS.
+    pub tls: Tls,
     /// The connection's name, shown by the server's monitoring.
     pub name: String,
     /// Copies of every stream and bucket; 1, 3 or 5.
@@ -73,6 +76,7 @@ impl Default for BusConfig {
             login: None,
             prefix: Prefix::default(),
             credentials: None,
+            tls: Tls::default(),
             name: "zisk".to_owned(),
             replicas: 1,
             ack_wait: Duration::from_secs(30),
@@ -167,6 +171,7 @@ impl Bus {
                         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
                             return Err(ConnectError::Refused { url, who: who(&config), reason });
                         }
+                        _ if is_about_certificates(&reason) => return Err(ConnectError::Certificate { url, reason }),
                         _ if Instant::now() + pause >= deadline => return Err(ConnectError::Unreachable { url, reason }),
                         _ => tracing::debug!(url, reason, "NATS does not answer yet"),
                     }

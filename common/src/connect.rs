@@ -67,7 +67,18 @@ pub enum ConnectError {
         /// What the server said.
         reason: String,
     },
-    /// The URL or the credentials file is unusable.
+    /// One side does not take the other's certificate.
+    #[error(
+        "no TLS with the NATS server at {url} ({reason}): --nats-ca or ZISK_NATS_CA names the authority of the server's certificate, \
+         --nats-cert and --nats-key or ZISK_NATS_CERT and ZISK_NATS_KEY this process's own; both must be of that authority and unexpired"
+    )]
+    Certificate {
+        /// Where.
+        url: String,
+        /// What was wrong.
+        reason: String,
+    },
+    /// The URL, the credentials file or a file of TLS is unusable.
     #[error("cannot connect to {url:?}: {reason}")]
     Configuration {
         /// The URL.
@@ -267,6 +278,8 @@ pub(crate) async fn options(config: &BusConfig, heard: Heard, servers: usize) ->
             heard.event(&event);
             async {}
         });
+    let unusable = |reason| ConnectError::Configuration { url: config.url.clone(), reason };
+    options = config.tls.apply(options).map_err(unusable)?;
     if let Some(Login { user, password }) = config.login.clone() {
         // An inbox that the server can keep others out of (compose/nats/roles.conf).
         if user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
@@ -276,10 +289,10 @@ pub(crate) async fn options(config: &BusConfig, heard: Heard, servers: usize) ->
     }
     match &config.credentials {
         None => Ok(options),
-        Some(path) => options.credentials_file(path).await.map_err(|error| ConnectError::Configuration {
-            url: config.url.clone(),
-            reason: format!("credentials file {}: {error}", path.display()),
-        }),
+        Some(path) => options
+            .credentials_file(path)
+            .await
+            .map_err(|error| unusable(format!("credentials file {}: {error}", path.display()))),
     }
 }
 

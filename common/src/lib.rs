@@ -28,5 +28,6 @@ pub mod streams;
 pub mod subjects;
 pub mod survey;
 pub mod telemetry;
+pub mod tls;
 pub mod traffic;
 pub mod view;

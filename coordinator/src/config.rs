@@ -105,6 +105,12 @@ pub struct Nats {
     pub user: Option<String>,
     /// The user's password.
     pub password: Option<Secret>,
+    /// Certificates of the servers' authority.
+    pub ca: Option<PathBuf>,
+    /// The coordinator's own certificate.
+    pub certificate: Option<PathBuf>,
+    /// Its private key.
+    pub key: Option<PathBuf>,
     /// Prefix of all names.
     pub prefix: Option<String>,
     /// Copies of every stream and bucket.
@@ -119,7 +125,7 @@ pub struct Nats {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Store {
-    /// jetstream, or file:///directory.
+    /// jetstream, file:///directory, or s3://bucket/prefix.
     pub url: Option<String>,
 }
 
@@ -218,6 +224,9 @@ impl Config {
             nats_creds: nats.credentials,
             nats_user: nats.user,
             nats_password: nats.password,
+            nats_ca: nats.ca,
+            nats_cert: nats.certificate,
+            nats_key: nats.key,
             prefix: nats.prefix,
             object_store: self.store.url.clone(),
             replicas: nats.replicas,

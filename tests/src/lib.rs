@@ -24,5 +24,5 @@ pub mod story;
 
 pub use nats::{NatsServer, nats_server};
 pub use nats_cluster::NatsCluster;
-pub use process::{Process, Program, binary, free_port};
+pub use process::{Process, Program, binary, free_port, free_ports};
 pub use proxy::{Link, Proxy};

@@ -149,6 +149,7 @@ pub(super) async fn objects(bus: &Bus, store: &StoreUrl) -> Check {
     // Opening would make it.
     let is_there = match store {
         StoreUrl::Directory(path) => path.is_dir(),
+        StoreUrl::S3(_) => true,
         StoreUrl::JetStream => bus.standing(Thing::Objects).await != Standing::Missing,
     };
     if !is_there {
@@ -176,7 +177,7 @@ pub(super) async fn objects(bus: &Bus, store: &StoreUrl) -> Check {
             return Check::failed(Part::Objects, format!("{store}: {error}"), "Check the server or the mount behind it.");
         }
         Err(error) => {
-            let advice = "Check who may write there: permissions of the directory, or of this user on $O.> and $JS.API.>.";
+            let advice = "Check who may write there: permissions of the directory, of the bucket's key, or of this user on $O.> and $JS.API.>.";
             return Check::failed(Part::Objects, format!("{store}: {error}"), advice);
         }
     };

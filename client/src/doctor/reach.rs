@@ -41,17 +41,15 @@ pub(super) fn refused(error: &ConnectError, reached: &[Reached]) -> Vec<Check> {
                 let found = format!("no NATS server answers at {url}: {}", obstacles.join("; "));
                 return vec![Check::failed(Part::Nats, found, START)];
             }
-            let advice = match is_tls(reason) {
-                true => {
-                    "Its certificate must be for this host name, unexpired, and from an authority that this machine trusts: name the \
-                     authority's file in SSL_CERT_FILE, and use tls:// in the URL."
-                }
-                false => {
-                    "Check that this is the port of a nats-server, for clients, and that it is not stopped or overloaded: its log says \
-                     more."
-                }
-            };
+            let advice = "Check that this is the port of a nats-server, for clients, and that it is not stopped or overloaded: its log \
+                          says more.";
             vec![Check::failed(Part::Nats, format!("something listens at {url} and gives no NATS connection: {reason}"), advice)]
+        }
+        ConnectError::Certificate { url, reason } => {
+            let advice = "The server's certificate must be for this host name, unexpired, and from the authority in --nats-ca (ZISK_NATS_CA) \
+                          or one that this machine trusts. Where the server asks for one, --nats-cert and --nats-key (ZISK_NATS_CERT, \
+                          ZISK_NATS_KEY) are ours.";
+            vec![Check::failed(Part::Nats, format!("something listens at {url} and there is no TLS with it: {reason}"), advice)]
         }
         ConnectError::Refused { url, who, reason } => {
             let advice = "Check user and password (ZISK_NATS_USER, ZISK_NATS_PASSWORD, or in the URL), or the credentials file \
@@ -80,11 +78,6 @@ pub(super) fn refused(error: &ConnectError, reached: &[Reached]) -> Vec<Check> {
             vec![in_at(url), server("new enough"), Check::failed(Part::JetStream, format!("there is none: {reason}"), advice)]
         }
     }
-}
-
-fn is_tls(reason: &str) -> bool {
-    let reason = reason.to_lowercase();
-    ["tls", "certificate", "handshake"].iter().any(|word| reason.contains(word))
 }
 
 /// Where we got in, and what is there.

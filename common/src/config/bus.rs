@@ -11,6 +11,7 @@ use crate::bus::{BusConfig, Login};
 use crate::connect::split_login;
 use crate::objects::StoreUrl;
 use crate::subjects::Prefix;
+use crate::tls::Tls;
 
 /// How to reach the bus and the object store; table `[bus]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Deserialize, Serialize)]
@@ -28,10 +29,19 @@ pub struct BusArgs {
     /// The user's password
     #[arg(long, env = "ZISK_NATS_PASSWORD", hide_env_values = true, value_name = "PASSWORD", global = true)]
     pub nats_password: Option<Secret>,
+    /// Certificates of the authority of the NATS servers' certificates [default: those the machine trusts]
+    #[arg(long, env = "ZISK_NATS_CA", value_name = "FILE", global = true)]
+    pub nats_ca: Option<PathBuf>,
+    /// This process's certificate, for NATS servers that ask for one
+    #[arg(long, env = "ZISK_NATS_CERT", value_name = "FILE", global = true)]
+    pub nats_cert: Option<PathBuf>,
+    /// The certificate's private key
+    #[arg(long, env = "ZISK_NATS_KEY", value_name = "FILE", global = true)]
+    pub nats_key: Option<PathBuf>,
     /// Prefix of all subjects, streams and buckets [default: zisk.v1]
     #[arg(long, env = "ZISK_PREFIX", value_name = "NAME", global = true)]
     pub prefix: Option<String>,
-    /// Object store: jetstream, or file:///directory [default: jetstream]
+    /// Object store: jetstream, file:///directory, or s3://bucket/prefix [default: jetstream]
     #[arg(long, env = "ZISK_OBJECT_STORE", value_name = "URL", global = true)]
     pub object_store: Option<String>,
     /// Copies of every stream and bucket: 1, 3 or 5 [default: 1]
@@ -57,6 +67,9 @@ impl BusArgs {
             nats_creds: self.nats_creds.or(file.nats_creds),
             nats_user: self.nats_user.or(file.nats_user),
             nats_password: self.nats_password.or(file.nats_password),
+            nats_ca: self.nats_ca.or(file.nats_ca),
+            nats_cert: self.nats_cert.or(file.nats_cert),
+            nats_key: self.nats_key.or(file.nats_key),
             prefix: self.prefix.or(file.prefix),
             object_store: self.object_store.or(file.object_store),
             replicas: self.replicas.or(file.replicas),
@@ -89,9 +102,15 @@ impl BusArgs {
             (None, None) => in_url,
             _ => return Err(ConfigError::Servers("a user needs a password, and a password a user".to_owned())),
         };
+        let identity = match (&self.nats_cert, &self.nats_key) {
+            (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
+            (None, None) => None,
+            _ => return Err(ConfigError::Servers("nats_cert needs nats_key, and nats_key nats_cert".to_owned())),
+        };
         Ok(BusConfig {
             url,
             login,
+            tls: Tls { ca: self.nats_ca.clone(), identity },
             prefix,
             credentials: self.nats_creds.clone(),
             name: name.to_owned(),
@@ -161,6 +180,23 @@ pub fn bus_keys(named: impl Fn(&'static str) -> Option<&'static str>) -> Vec<Key
             "The user's password; a flag is seen by all users of the machine",
         ),
         (
+            "nats_ca",
+            Kind::Path,
+            "nats-ca",
+            &["ZISK_NATS_CA"],
+            None,
+            "Certificates of the authority of the NATS servers' certificates; without it those that the machine trusts",
+        ),
+        (
+            "nats_cert",
+            Kind::Path,
+            "nats-cert",
+            &["ZISK_NATS_CERT"],
+            None,
+            "This process's certificate, for NATS servers that ask for one",
+        ),
+        ("nats_key", Kind::Path, "nats-key", &["ZISK_NATS_KEY"], None, "The certificate's private key"),
+        (
             "prefix",
             Kind::Text(Some(prefix)),
             "prefix",
@@ -199,7 +235,7 @@ pub fn bus_keys(named: impl Fn(&'static str) -> Option<&'static str>) -> Vec<Key
             "object-store",
             &["ZISK_OBJECT_STORE"],
             Some("jetstream"),
-            "Object store: jetstream, or file:///directory",
+            "Object store: jetstream, file:///directory, or s3://bucket/prefix",
         ),
     ];
     let made = |(field, kind, flag, variables, default, help): (_, _, _, &'static [&'static str; 1], _, _)| {

@@ -97,7 +97,7 @@ pub enum ConfigError {
         expected: &'static str,
     },
     /// The servers or the user at them are unusable.
-    #[error("nats_url, nats_user, nats_password: {0}")]
+    #[error("nats_url, nats_user, nats_password, nats_cert, nats_key: {0}")]
     Servers(String),
     /// The prefix is unusable.
     #[error(transparent)]

@@ -12,7 +12,7 @@ use crate::messages::ObjectKey;
 #[derive(Debug, Error)]
 pub enum ObjectError {
     /// No store is known by this URL.
-    #[error("object store {0:?} is not known: expected jetstream (a bucket on NATS) or file:///directory")]
+    #[error("object store {0:?} is not known: expected jetstream (a bucket on NATS), file:///directory or s3://bucket/prefix")]
     Url(String),
     /// The directory cannot be used.
     #[error("object store directory {path}: {reason}")]
@@ -20,6 +20,14 @@ pub enum ObjectError {
         /// The directory.
         path: String,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// The S3 bucket cannot be used as it is configured.
+    #[error("object store {bucket}: {reason}")]
+    Bucket {
+        /// The bucket.
+        bucket: String,
+        /// What is wrong.
         reason: String,
     },
     /// Somebody made the bucket otherwise.

@@ -7,6 +7,7 @@ mod error;
 mod jetstream;
 mod probe;
 mod retry;
+mod s3;
 mod sweep;
 mod traffic;
 
@@ -27,6 +28,7 @@ pub use self::error::ObjectError;
 pub use self::jetstream::JetStreamStore;
 pub use self::probe::ProbeError;
 use self::retry::PATIENCE;
+pub use self::s3::Bucket;
 pub use self::sweep::Stored;
 use self::traffic::Direction;
 
@@ -48,6 +50,8 @@ pub enum StoreUrl {
     JetStream,
     /// A directory that all processes share.
     Directory(PathBuf),
+    /// A bucket of an S3-compatible service.
+    S3(Bucket),
 }
 
 impl FromStr for StoreUrl {
@@ -57,10 +61,11 @@ impl FromStr for StoreUrl {
         if matches!(text, "jetstream" | "jetstream://" | "nats" | "nats://") {
             return Ok(Self::JetStream);
         }
-        match text.strip_prefix("file://") {
-            Some(path) if path.starts_with('/') => Ok(Self::Directory(PathBuf::from(path))),
-            _ => Err(ObjectError::Url(text.to_owned())),
+        if let Some(path) = text.strip_prefix("file://").filter(|path| path.starts_with('/')) {
+            return Ok(Self::Directory(PathBuf::from(path)));
         }
+        let bucket = text.strip_prefix("s3://").and_then(Bucket::parse);
+        bucket.map(Self::S3).ok_or_else(|| ObjectError::Url(text.to_owned()))
     }
 }
 
@@ -69,7 +74,7 @@ impl StoreUrl {
     pub fn base(&self) -> String {
         match self {
             Self::JetStream => "jetstream://".to_owned(),
-            Self::Directory(_) => format!("{}/", self.to_string().trim_end_matches('/')),
+            Self::Directory(_) | Self::S3(_) => format!("{}/", self.to_string().trim_end_matches('/')),
         }
     }
 }
@@ -79,6 +84,7 @@ impl std::fmt::Display for StoreUrl {
         match self {
             Self::JetStream => f.write_str("jetstream"),
             Self::Directory(path) => write!(f, "file://{}", path.display()),
+            Self::S3(bucket) => bucket.fmt(f),
         }
     }
 }
@@ -97,6 +103,7 @@ pub struct Objects {
 enum Place {
     JetStream(Box<JetStreamStore>),
     Directory(PathBuf),
+    S3(Bucket),
     Other(String),
 }
 
@@ -105,6 +112,7 @@ impl fmt::Display for Place {
         match self {
             Self::JetStream(store) => store.fmt(f),
             Self::Directory(path) => write!(f, "directory {}", path.display()),
+            Self::S3(bucket) => bucket.fmt(f),
             Self::Other(name) => f.write_str(name),
         }
     }
@@ -132,6 +140,11 @@ impl Objects {
                 Self { store: Arc::new(store.clone()), place: Place::JetStream(Box::new(store)), patience: PATIENCE }
             }
             StoreUrl::Directory(path) => Self::in_directory(path)?,
+            StoreUrl::S3(bucket) => {
+                let fail = |reason| ObjectError::Bucket { bucket: bucket.to_string(), reason };
+                let store = bucket.open().map_err(fail)?;
+                Self { store: Arc::new(store), place: Place::S3(bucket.clone()), patience: PATIENCE }
+            }
         })
     }
 
@@ -182,7 +195,14 @@ impl Objects {
         let object = ObjectRef { key, size: bytes.len() as u64 };
         if !self.renew(object).await? {
             let path = path_of(key);
-            self.attempts(key, || self.store.put(&path, bytes.clone().into())).await?;
+            let put = self.attempts(key, || self.store.put(&path, bytes.clone().into())).await;
+            put.map_err(|error| match error {
+                // What cannot be found while an object is written is what it should be in.
+                ObjectError::NotFound { key, place } => {
+                    ObjectError::Store { key: key.to_string(), place, reason: "there is no such bucket or directory".to_owned() }
+                }
+                error => error,
+            })?;
             traffic::count(Direction::Written, scope, object.size);
         }
         Ok(object)
@@ -254,13 +274,22 @@ impl Objects {
         if self.head(key).await?.is_none() {
             return Ok(false);
         }
-        if let Err(damage) = self.read(wanted).await? {
-            tracing::warn!(%key, %damage, "a stored object is not what it should be: it is stored again");
-            return Ok(false);
-        }
+        let bytes = match self.read(wanted).await? {
+            Ok(bytes) => bytes,
+            Err(damage) => {
+                tracing::warn!(%key, %damage, "a stored object is not what it should be: it is stored again");
+                return Ok(false);
+            }
+        };
         match &self.place {
             Place::JetStream(store) => self.attempts(key, || store.renew(&path)).await,
             Place::Directory(directory) => self.attempts(key, || directory::renew(directory, &path)).await,
+            // S3 changes an object's time only with its bytes.
+            Place::S3(_) => {
+                self.attempts(key, || self.store.put(&path, bytes.clone().into())).await?;
+                traffic::count(Direction::Written, key.scope, bytes.len() as u64);
+                Ok(true)
+            }
             Place::Other(_) => Ok(false),
         }
     }

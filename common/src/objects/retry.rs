@@ -23,7 +23,7 @@ impl Objects {
     async fn room(&self) -> String {
         match &self.place {
             Place::JetStream(store) => store.room().await,
-            Place::Directory(_) | Place::Other(_) => String::new(),
+            Place::Directory(_) | Place::S3(_) | Place::Other(_) => String::new(),
         }
     }
 

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use uuid::Uuid;
 
 use super::{ObjectError, Objects, Place, directory, path_of};
 use crate::messages::ObjectKey;
@@ -54,7 +57,8 @@ impl Objects {
         let deleted = match &self.place {
             Place::JetStream(store) => store.delete_written_before(&path, before).await,
             Place::Directory(directory) => directory::delete_written_before(directory, &path, before).await,
-            Place::Other(_) => match self.store.head(&path).await {
+            // Between the two somebody may renew it, who stores it again when it turns out to be missing.
+            Place::S3(_) | Place::Other(_) => match self.store.head(&path).await {
                 Ok(meta) if meta.last_modified < before => self.store.delete(&path).await.map(|()| true),
                 Ok(_) => Ok(false),
                 Err(error) => Err(error),
@@ -76,7 +80,8 @@ impl Objects {
         let swept = match &self.place {
             Place::JetStream(store) => store.sweep_uploads(before, limit).await,
             Place::Directory(directory) => directory::sweep_uploads(directory, before, limit).await,
-            Place::Other(_) => Ok(0),
+            // An object is sent in one request: one that died leaves nothing.
+            Place::S3(_) | Place::Other(_) => Ok(0),
         };
         swept.map_err(|error| self.failed("sweeping", &error))
     }
@@ -86,9 +91,19 @@ impl Objects {
         let now = match &self.place {
             Place::JetStream(store) => store.now().await,
             Place::Directory(directory) => directory::now(directory).await,
+            Place::S3(_) => self.time_of_a_new_object().await,
             Place::Other(_) => Ok(Utc::now()),
         };
         now.map_err(|error| self.failed("reading its clock", &error))
+    }
+
+    /// S3 tells its time by an object's.
+    async fn time_of_a_new_object(&self) -> Result<DateTime<Utc>, object_store::Error> {
+        let path = Path::from(format!("clock/{}", Uuid::new_v4()));
+        self.store.put(&path, Bytes::from_static(b"now").into()).await?;
+        let meta = self.store.head(&path).await;
+        self.store.delete(&path).await?;
+        Ok(meta?.last_modified)
     }
 
     pub(super) fn failed(&self, what: &str, error: &object_store::Error) -> ObjectError {

@@ -41,7 +41,14 @@ fn store_urls() {
     assert_eq!("jetstream".parse::<StoreUrl>().unwrap(), StoreUrl::JetStream);
     let directory: StoreUrl = "file:///tmp/with space".parse().unwrap();
     assert_eq!(directory, StoreUrl::Directory(PathBuf::from("/tmp/with space")));
-    let error = "s3://bucket".parse::<StoreUrl>().unwrap_err().to_string();
+    let bucket: StoreUrl = "s3://bucket/a/b/".parse().unwrap();
+    assert_eq!(
+        (bucket.to_string().as_str(), &bucket),
+        ("s3://bucket/a/b", &StoreUrl::S3(Bucket { name: "bucket".to_owned(), prefix: "a/b".to_owned() }))
+    );
+    assert_eq!(bucket.base(), "s3://bucket/a/b/");
+    assert!("s3://key:secret@bucket".parse::<StoreUrl>().is_err());
+    let error = "gs://bucket".parse::<StoreUrl>().unwrap_err().to_string();
     assert!(error.contains("file:///directory"), "{error}");
     assert!("file://relative".parse::<StoreUrl>().is_err());
 }

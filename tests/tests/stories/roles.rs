@@ -16,13 +16,15 @@ use zisk_tests::{NatsServer, Program, cli, nats_server};
 /// Generous: on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
 
-/// A server with the shipped roles, whose passwords are their names.
-fn server() -> Result<NatsServer> {
+/// The shipped roles, whose passwords are their names.
+pub fn shipped_roles() -> String {
     let roles = include_str!("../../../compose/nats/roles.conf");
-    let roles = ["coordinator", "worker", "client"]
-        .iter()
-        .fold(roles.to_owned(), |text, role| text.replace(&format!("$ZISK_NATS_{}_PASSWORD", role.to_uppercase()), role));
-    NatsServer::start_with(&nats_server()?, &roles)
+    let password = |text: String, role: &&str| text.replace(&format!("$ZISK_NATS_{}_PASSWORD", role.to_uppercase()), role);
+    ["coordinator", "worker", "client"].iter().fold(roles.to_owned(), password)
+}
+
+fn server() -> Result<NatsServer> {
+    NatsServer::start_with(&nats_server()?, &shipped_roles())
 }
 
 fn url(nats: &NatsServer, role: &str) -> String {
