@@ -4,7 +4,9 @@
 #
 #   scripts/compose-images.sh                           makes zisk-local/debian (kept once made), zisk-local/nats, zisk-local/build, zisk-local/prometheus
 #   scripts/compose-images.sh up --build --scale worker=4   the same, then docker compose with both files and these arguments
-#   scripts/compose-images.sh --remove                  removes the four images and what builds kept of them
+#   scripts/compose-images.sh -f compose/compose.replicated.yaml up ...   with this file, too; with compose/compose.s3.yaml also makes
+#                                                       zisk-local/seaweedfs
+#   scripts/compose-images.sh --remove                  removes these images and what builds kept of them
 #
 # ZISK_BINARIES   folder of zisk-coordinator and zisk-worker [default: release/ of cargo's target directory]
 # DEBIAN_MIRROR   [default: http://deb.debian.org/debian]
@@ -18,18 +20,25 @@ fail() {
 
 case "${1:-}" in
 -h | --help)
-    sed -n '2,10s/^# \{0,1\}//p' "$0"
+    sed -n '2,12s/^# \{0,1\}//p' "$0"
     exit 0
     ;;
 --remove)
     docker image prune --force --filter label=zisk.stage=build
-    for image in build nats prometheus debian; do
+    for image in build nats prometheus seaweedfs debian; do
         if docker image inspect "zisk-local/$image" >/dev/null 2>&1; then docker rmi "zisk-local/$image"; fi
     done
     exit 0
     ;;
+-f) ;;
 -*) fail "unknown option $1; see --help" ;;
 esac
+files=(-f compose/compose.yaml -f compose/compose.local.yaml)
+while [ "${1:-}" = -f ]; do
+    [ -f "${2:-}" ] || fail "-f needs a file; see --help"
+    files+=(-f "$2")
+    shift 2
+done
 
 docker version >/dev/null || fail "no Docker engine answers (see above)."
 binaries=${ZISK_BINARIES:-}
@@ -75,9 +84,16 @@ pack() {
 pack nats scratch /usr/local/bin "$nats"
 pack prometheus scratch /bin "$prometheus"
 pack build zisk-local/debian /out "$binaries/zisk-coordinator" "$binaries/zisk-worker"
+case "${files[*]}" in
+*compose.s3.yaml*)
+    weed=$(scripts/install-seaweedfs.sh) || fail "no SeaweedFS (see above)."
+    pack seaweedfs scratch /usr/bin "$weed"
+    files+=(-f compose/compose.s3.local.yaml)
+    ;;
+esac
 
 if [ $# -gt 0 ]; then
     compose=(docker compose)
     docker compose version >/dev/null 2>&1 || compose=(docker-compose)
-    "${compose[@]}" -f compose/compose.yaml -f compose/compose.local.yaml "$@"
+    "${compose[@]}" "${files[@]}" "$@"
 fi
