@@ -207,7 +207,7 @@ pub struct Run {
     /// The program: a RISC-V ELF built against the ziskos crate
     #[arg(long, value_name = "ELF")]
     pub program: PathBuf,
-    /// The input [default: empty]
+    /// The input; `-` is stdin, which a cluster is given as it comes [default: empty]
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
     /// Steps after which the program is stopped [default: the cluster's, 2^34]

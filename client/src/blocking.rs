@@ -94,6 +94,24 @@ impl<P: Prover> Client<P> {
         self.runtime.block_on(self.prover.prove(elf, input, options))
     }
 
+    /// As [`Prover::execute_streamed`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn execute_streamed(&self, elf: &[u8], options: &JobOptions) -> Result<InputStream<'_>, ClientError> {
+        let input = self.runtime.block_on(self.prover.execute_streamed(elf, options))?;
+        Ok(InputStream { input, runtime: &self.runtime })
+    }
+
+    /// As [`Prover::prove_streamed`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn prove_streamed(&self, elf: &[u8], options: &JobOptions) -> Result<InputStream<'_>, ClientError> {
+        let input = self.runtime.block_on(self.prover.prove_streamed(elf, options))?;
+        Ok(InputStream { input, runtime: &self.runtime })
+    }
+
     /// As [`Prover::wait`].
     ///
     /// # Errors
@@ -145,6 +163,35 @@ impl<P: Prover> Client<P> {
     /// As there.
     pub fn verify(&self, elf: &[u8], proof: &[u8]) -> Result<PublicValues, ClientError> {
         self.prover.verify(elf, proof)
+    }
+}
+
+/// The input of a job that waits for it; see [`crate::InputStream`].
+pub struct InputStream<'a> {
+    input: crate::InputStream,
+    runtime: &'a Runtime,
+}
+
+impl InputStream<'_> {
+    /// The job.
+    pub const fn job(&self) -> JobId {
+        self.input.job()
+    }
+
+    /// As [`crate::InputStream::push`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        self.runtime.block_on(self.input.push(bytes))
+    }
+
+    /// As [`crate::InputStream::close`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn close(&mut self) -> Result<JobId, ClientError> {
+        self.runtime.block_on(self.input.close())
     }
 }
 

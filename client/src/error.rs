@@ -44,6 +44,18 @@ pub enum ClientError {
         /// Which store, and its limit.
         reason: String,
     },
+    /// More was pushed than an input may have.
+    #[error(
+        "the input of job {job} has {bytes} bytes or more, and the machine takes at most {}. Nothing of the last part was sent; cancel \
+         the job with `zisk cancel {job}`.",
+        zisk_machine::input::MAX_INPUT_BYTES
+    )]
+    InputTooLarge {
+        /// The job.
+        job: JobId,
+        /// Its bytes with those that were to be pushed.
+        bytes: u64,
+    },
     /// An object could not be read or written.
     #[error("{0}. Check that client, coordinator and workers use the same object store (--object-store).")]
     Object(Box<ObjectError>),
@@ -222,6 +234,7 @@ impl ClientError {
             Self::Program { .. } => ErrorCode::ProgramUnusable,
             Self::Connect(_) | Self::Bus(_) => ErrorCode::NatsUnavailable,
             Self::Full { .. } => ErrorCode::StoreFull,
+            Self::InputTooLarge { .. } => FailureKind::Input.code(),
             Self::Object(_) => ErrorCode::ObjectStore,
             Self::ProofGone { .. } => ErrorCode::ProofNotFound,
             Self::NoCoordinator { .. } | Self::NotConfirmed { .. } => ErrorCode::NoCoordinator,
@@ -248,7 +261,7 @@ impl ClientError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => 2,
-            Self::Program { .. } | Self::File { .. } => 3,
+            Self::Program { .. } | Self::File { .. } | Self::InputTooLarge { .. } => 3,
             Self::Failed { failure, .. } => of_kind(failure.kind),
             Self::Local { kind, .. } => of_kind(*kind),
             Self::Full { .. } => 14,
@@ -272,7 +285,7 @@ impl ClientError {
 
 const fn of_kind(kind: FailureKind) -> u8 {
     match kind {
-        FailureKind::Input => 3,
+        FailureKind::Input | FailureKind::IncompleteInput => 3,
         FailureKind::Execution => 4,
         FailureKind::Internal => 5,
         FailureKind::Timeout => 8,
@@ -332,6 +345,7 @@ impl From<BucketError> for ClientError {
 pub const fn advice_for(kind: FailureKind) -> &'static str {
     match kind {
         FailureKind::Input => "Correct the program or its input and submit it again.",
+        FailureKind::IncompleteInput => "Submit it again and stream the whole input: docs/errors/ZISK-2008.md.",
         FailureKind::Execution => {
             "The guest did not end with exit code 0, so there is nothing to prove: run it with `zisk execute --local` to \
              see what it does."

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, mpsc};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::watch;
 use zisk_common::ids::{Digest, JobId, WorkerId};
 use zisk_common::messages::{
@@ -20,8 +21,10 @@ use zisk_recursion::builtin::built_in;
 use crate::local::{self, LocalError, LocalOptions, Step};
 use crate::progress::{self, Progress};
 use crate::watch::Watch;
-use crate::{Cancellation, ClientError, Completed, JobOptions};
+use crate::{Cancellation, ClientError, Completed, InputStream, JobOptions};
 
+/// How long a job may take whose input is streamed, unless it says: as on a cluster, so that none waits for ever.
+const STREAMED_WITHIN: Duration = Duration::from_secs(3600);
 /// How often a job looks whether it is its turn.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -42,6 +45,27 @@ pub(crate) struct History {
     end: Option<Result<Completed, Failure>>,
 }
 
+/// Where a job's input comes from.
+enum Source {
+    Given(Vec<u8>),
+    /// In chunks; none is the end.
+    Streamed(mpsc::Receiver<Option<Bytes>>),
+}
+
+/// The other end of a streamed input.
+pub(crate) struct Feed(mpsc::Sender<Option<Bytes>>);
+
+impl Feed {
+    pub(crate) fn push(&self, chunk: Bytes) {
+        // Nobody listens any more when the job has ended: it is told by the job's own end.
+        let _ = self.0.send(Some(chunk));
+    }
+
+    pub(crate) fn close(&self) {
+        let _ = self.0.send(None); // as above
+    }
+}
+
 struct Job {
     id: JobId,
     /// Who works, in events.
@@ -55,19 +79,38 @@ struct Job {
 
 impl LocalClient {
     pub(crate) fn start(&self, kind: RequestKind, elf: &[u8], input: &[u8], options: &JobOptions) -> Result<JobId, ClientError> {
+        self.begin(kind, elf, Source::Given(input.to_vec()), options.timeout, options)
+    }
+
+    pub(crate) fn start_streamed(&self, kind: RequestKind, elf: &[u8], options: &JobOptions) -> Result<InputStream, ClientError> {
+        let (sender, chunks) = mpsc::channel();
+        let timeout = options.timeout.unwrap_or(STREAMED_WITHIN);
+        let job = self.begin(kind, elf, Source::Streamed(chunks), Some(timeout), options)?;
+        Ok(InputStream::here(job, Feed(sender)))
+    }
+
+    fn begin(
+        &self,
+        kind: RequestKind,
+        elf: &[u8],
+        source: Source,
+        timeout: Option<Duration>,
+        options: &JobOptions,
+    ) -> Result<JobId, ClientError> {
         let job = Arc::new(Job {
             id: JobId::random(),
             worker: WorkerId::random(),
             began: Instant::now(),
-            timeout: options.timeout,
+            timeout,
             metadata: options.metadata.clone(),
             given_up: AtomicBool::new(false),
             history: watch::Sender::new(History::default()),
         });
         job.emit(EventBody::Accepted { position: None }, |_| {});
-        let (elf, input, options) = (elf.to_vec(), input.to_vec(), of_job(options));
+        let (elf, options) = (elf.to_vec(), of_job(options));
         let (working, turn) = (job.clone(), self.turn.clone());
         let started = std::thread::Builder::new().name("local job".to_owned()).spawn(move || {
+            let input = working.input(source);
             let _turn = working.wait_for_turn(&turn);
             let worked = catch_unwind(AssertUnwindSafe(|| working.work(kind, &elf, &input, &options)));
             working.finish(kind, worked.unwrap_or_else(|_| Err(Failure::new(FailureKind::Internal, "the prover panicked"))));
@@ -164,6 +207,30 @@ impl Job {
             history.events.push(self.event(progress, body));
             history.end = Some(worked);
         });
+    }
+
+    /// The whole input; what there is of it once the job is given up.
+    fn input(&self, source: Source) -> Vec<u8> {
+        let chunks = match source {
+            Source::Given(input) => return input,
+            Source::Streamed(chunks) => chunks,
+        };
+        self.emit(EventBody::WaitingForInput {}, |_| {});
+        let mut input = Vec::new();
+        while self.given_up().is_none() {
+            match chunks.recv_timeout(LOOK) {
+                Ok(Some(chunk)) => input.extend_from_slice(&chunk),
+                Ok(None) => {
+                    let whole = (!input.is_empty()).then(|| object(ObjectScope::Input, &input));
+                    self.emit(EventBody::InputReceived { input: whole }, |_| {});
+                    break;
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                // Dropped before its end: nobody can close it any more.
+                Err(mpsc::RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
+            }
+        }
+        input
     }
 
     /// None once it is given up.

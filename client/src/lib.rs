@@ -28,6 +28,21 @@
 //! # }
 //! ```
 //!
+//! An input that is not whole yet, or too large to be held, is streamed:
+//!
+//! ```no_run
+//! # async fn example(elf: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
+//! # use zisk_client::{JobOptions, Prover, ProverClient};
+//! # let client = ProverClient::remote("nats://127.0.0.1:4222").await?;
+//! let mut input = client.prove_streamed(elf, &JobOptions::default()).await?;
+//! for part in ["one part, ", "and another"] {
+//!     input.push(part.as_bytes()).await?; // returns when the server has it
+//! }
+//! let done = client.wait(input.close().await?, |_| {}).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! A call that meets a server that is restarted or elects a leader tries again by itself for half a minute; each error is a
 //! [`ClientError`], which says what happened and what to do. How long a job may take is [`JobOptions::timeout`]; how long to
 //! wait for one, whatever becomes of it, is [`Prover::wait_within`].
@@ -38,6 +53,7 @@ mod dead;
 pub mod doctor;
 mod error;
 mod in_process;
+mod input;
 pub mod local;
 mod programs;
 pub mod progress;
@@ -48,6 +64,7 @@ mod watch;
 
 pub use error::ClientError;
 pub use in_process::LocalClient;
+pub use input::InputStream;
 pub use prover::Prover;
 pub use remote::{Cancellation, Completed, JobOptions, RemoteClient};
 pub use watch::Watch;

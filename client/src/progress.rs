@@ -62,6 +62,7 @@ pub fn of(event: &Event) -> Option<Progress> {
         EventBody::Folded { .. } => {
             Progress::done(Phase::Aggregate, counts.folded, total.map(|segments| segments.saturating_sub(1)))
         }
+        EventBody::WaitingForInput {} | EventBody::InputReceived { .. } => return None,
         EventBody::Challenged { .. } | EventBody::Replaced { .. } => return None,
         EventBody::Completed { .. } | EventBody::Failed { .. } | EventBody::Cancelled { .. } => return None,
     })

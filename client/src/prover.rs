@@ -7,7 +7,7 @@ use zisk_common::subjects::RequestKind;
 use zisk_protocol::PublicValues;
 
 use crate::progress::Progress;
-use crate::{Cancellation, ClientError, Completed, JobOptions, LocalClient, RemoteClient, Watch, verify};
+use crate::{Cancellation, ClientError, Completed, InputStream, JobOptions, LocalClient, RemoteClient, Watch, verify};
 
 /// Proving, wherever it is done: for code that is to work with a [`RemoteClient`] and a [`LocalClient`] alike, and what
 /// [`crate::blocking`] is made from.
@@ -23,6 +23,14 @@ pub trait Prover: Send + Sync {
         input: &[u8],
         options: &JobOptions,
     ) -> impl Future<Output = Result<JobId, ClientError>> + Send;
+
+    /// Starts a job whose input is streamed; see [`InputStream`].
+    fn submit_streamed(
+        &self,
+        kind: RequestKind,
+        elf: &[u8],
+        options: &JobOptions,
+    ) -> impl Future<Output = Result<InputStream, ClientError>> + Send;
 
     /// Follows a job to its end, and gets its proof.
     fn wait(
@@ -68,6 +76,20 @@ pub trait Prover: Send + Sync {
         async move { self.submit(RequestKind::Prove, elf, input, options).await }
     }
 
+    /// Starts a job that runs a program without a proof, on an input that is streamed.
+    fn execute_streamed(
+        &self,
+        elf: &[u8],
+        options: &JobOptions,
+    ) -> impl Future<Output = Result<InputStream, ClientError>> + Send {
+        async move { self.submit_streamed(RequestKind::Execute, elf, options).await }
+    }
+
+    /// Starts a job that proves a run on an input that is streamed.
+    fn prove_streamed(&self, elf: &[u8], options: &JobOptions) -> impl Future<Output = Result<InputStream, ClientError>> + Send {
+        async move { self.submit_streamed(RequestKind::Prove, elf, options).await }
+    }
+
     /// Verifies a proof here, without a cluster; see [`crate::verify`].
     ///
     /// # Errors
@@ -84,6 +106,10 @@ impl Prover for RemoteClient {
 
     async fn submit(&self, kind: RequestKind, elf: &[u8], input: &[u8], options: &JobOptions) -> Result<JobId, ClientError> {
         Self::submit(self, kind, elf, input, options).await
+    }
+
+    async fn submit_streamed(&self, kind: RequestKind, elf: &[u8], options: &JobOptions) -> Result<InputStream, ClientError> {
+        Self::submit_streamed(self, kind, elf, options).await
     }
 
     async fn wait(&self, job: JobId, progress: impl FnMut(Progress) + Send) -> Result<Completed, ClientError> {
@@ -110,6 +136,10 @@ impl Prover for LocalClient {
 
     async fn submit(&self, kind: RequestKind, elf: &[u8], input: &[u8], options: &JobOptions) -> Result<JobId, ClientError> {
         self.start(kind, elf, input, options)
+    }
+
+    async fn submit_streamed(&self, kind: RequestKind, elf: &[u8], options: &JobOptions) -> Result<InputStream, ClientError> {
+        self.start_streamed(kind, elf, options)
     }
 
     async fn wait(&self, job: JobId, progress: impl FnMut(Progress) + Send) -> Result<Completed, ClientError> {

@@ -7,14 +7,14 @@ use zisk_common::bus::Bus;
 use zisk_common::config::BusArgs;
 use zisk_common::ids::JobId;
 use zisk_common::messages::{
-    Cancel, EventBody, ExecutionSummary, JobParams, JobRecord, JobRequest, JobState, Metadata, ObjectScope, ProofKind,
+    Cancel, EventBody, ExecutionSummary, JobParams, JobRecord, JobRequest, JobState, Metadata, ObjectRef, ObjectScope, ProofKind,
     QueueOrder, Version, WorkerPresence,
 };
 use zisk_common::objects::Objects;
 use zisk_common::subjects::{ConsumerKind, RequestKind};
 
-use crate::ClientError;
 use crate::progress::{self, Phase, Progress};
+use crate::{ClientError, InputStream};
 
 /// How long a coordinator may take to accept a request. It answers within milliseconds, and takes over within seconds.
 const ACCEPTED_WITHIN: Duration = Duration::from_secs(10);
@@ -107,17 +107,38 @@ impl RemoteClient {
     /// # Errors
     /// As [`prove`](Self::prove).
     pub async fn submit(&self, kind: RequestKind, elf: &[u8], input: &[u8], options: &JobOptions) -> Result<JobId, ClientError> {
-        let program = self.objects.put(ObjectScope::Program, elf.to_vec().into()).await?;
         let input = match input {
             [] => None,
             bytes => Some(self.objects.put(ObjectScope::Input, bytes.to_vec().into()).await?),
         };
+        self.request(kind, elf, input, false, options).await
+    }
+
+    /// Uploads the program, unless it is there, and publishes the request of a job that waits for its input.
+    ///
+    /// # Errors
+    /// As [`prove`](Self::prove).
+    pub async fn submit_streamed(&self, kind: RequestKind, elf: &[u8], options: &JobOptions) -> Result<InputStream, ClientError> {
+        let job = self.request(kind, elf, None, true, options).await?;
+        Ok(InputStream::over(job, self.bus.clone()))
+    }
+
+    async fn request(
+        &self,
+        kind: RequestKind,
+        elf: &[u8],
+        input: Option<ObjectRef>,
+        input_stream: bool,
+        options: &JobOptions,
+    ) -> Result<JobId, ClientError> {
+        let program = self.objects.put(ObjectScope::Program, elf.to_vec().into()).await?;
         let job = JobId::random();
         let request = JobRequest {
             v: Version::default(),
             job,
             program: program.key.digest,
             input,
+            input_stream,
             params: JobParams {
                 log_segment_steps: options.log_segment_steps,
                 proof: options.proof,
@@ -171,6 +192,8 @@ impl RemoteClient {
             }
             match event.body {
                 EventBody::Accepted { position: Some(_) } => waiting = Some(Instant::now() + LOOK),
+                // Its place is in the order from now on.
+                EventBody::InputReceived { .. } => waiting = Some(Instant::now()),
                 EventBody::Accepted { position: None } | EventBody::Admitted {} | EventBody::Executing {} => waiting = None,
                 EventBody::Executed { summary: executed } => summary = Some(executed),
                 EventBody::Completed { proof, summary: last, milliseconds } => {

@@ -217,6 +217,21 @@ impl Events {
     }
 }
 
+/// The jobs whose streamed inputs came to their ends ([`crate::input`]).
+pub struct InputCloses(Follower);
+
+impl InputCloses {
+    /// The next one. Cancel-safe.
+    pub async fn next(&mut self) -> JobId {
+        loop {
+            let message = self.0.next().await;
+            if let Ok(Subject::InputClose(job)) = self.0.bus.prefix().parse(&message.subject) {
+                return job;
+            }
+        }
+    }
+}
+
 impl Bus {
     /// Follows all jobs' challenges and cancellations: first the last of each job, then each as it comes.
     pub fn broadcasts(&self) -> Broadcasts {
@@ -237,6 +252,12 @@ impl Bus {
         let prefix = self.prefix();
         let subjects = prefix.stream_subjects(StreamKind::Events);
         Events(Follower::start(self, StreamKind::Events, format!("{prefix}.>"), subjects, false))
+    }
+
+    /// Follows the ends of all streamed inputs: first those that are there, then each as it comes.
+    pub fn input_closes(&self) -> InputCloses {
+        let filter = self.prefix().input_closes();
+        InputCloses(Follower::start(self, StreamKind::Input, filter.clone(), vec![filter], false))
     }
 
     /// The job's challenge, if it was broadcast.

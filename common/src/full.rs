@@ -2,7 +2,7 @@
 //!
 //! When JetStream has reached its limit it refuses every write, to whatever stream: no job could end, no lease could be
 //! renewed, and nothing could be deleted that leaves a marker. So the coordinators keep a reserve, a stream of padding. Purging
-//! needs no room. The leader gives it up when a write is refused, having stopped the uploads of objects, which would take it at once.
+//! needs no room. The leader gives it up when a write is refused, having stopped the uploads of objects and the streaming of inputs, which would take it at once.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -13,10 +13,12 @@ use async_nats::jetstream::stream::{self, DiscardPolicy, StorageType};
 use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
 use futures::TryStreamExt;
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::bus::{Bus, BusError};
 use crate::streams::retried;
+use crate::subjects::StreamKind;
 
 /// Bytes of one message of padding: below the server's default limit on a message.
 const PADDING: u64 = 512 * 1024;
@@ -51,6 +53,14 @@ pub(crate) fn is_full(error: &(dyn Error + 'static)) -> bool {
         current = cause.source();
     }
     false
+}
+
+/// The limit of a stream that is open; 0 is none. A server may make room by deleting where one is below what is held.
+fn opened(limit: u64, stream: &stream::State) -> i64 {
+    match i64::try_from(limit).unwrap_or(i64::MAX) {
+        0 => -1,
+        limit => limit.max(i64::try_from(stream.bytes).unwrap_or(i64::MAX).saturating_add(MARGIN)),
+    }
 }
 
 /// The room that is kept free on the server.
@@ -142,12 +152,15 @@ impl Reserve {
         Ok(retried(&self.bus, action, || self.bus.jetstream().query_account()).await?.storage)
     }
 
-    /// Closes the bucket of objects to uploads, should there be one. What it holds stays.
+    /// Closes the bucket of objects to uploads, should there be one, and the stream of inputs. What they hold stays.
     ///
     /// # Errors
     /// [`BusError`] when the server does not answer.
-    pub async fn close_objects(&self) -> Result<(), BusError> {
-        self.limit_objects(|stream| i64::try_from(stream.bytes).unwrap_or(i64::MAX).saturating_add(MARGIN)).await
+    pub async fn close_uploads(&self) -> Result<(), BusError> {
+        let held = |stream: &stream::State| i64::try_from(stream.bytes).unwrap_or(i64::MAX).saturating_add(MARGIN);
+        // Inputs first: of a limit the server keeps as much free as is not used yet. Where it has not even that, they find no room.
+        self.limit(self.bus.prefix().stream(StreamKind::Input), held).await?;
+        self.must_limit(self.bus.prefix().objects_stream(), held).await
     }
 
     /// Opens it again, to a limit of its own: 0 is none.
@@ -155,26 +168,46 @@ impl Reserve {
     /// # Errors
     /// [`BusError`] when the server does not answer.
     pub async fn open_objects(&self, limit: u64) -> Result<(), BusError> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.limit_objects(|stream| match limit {
-            0 => -1,
-            // A server may make room by deleting where a limit is below what is held.
-            _ => limit.max(i64::try_from(stream.bytes).unwrap_or(i64::MAX).saturating_add(MARGIN)),
-        })
-        .await
+        self.must_limit(self.bus.prefix().objects_stream(), |stream| opened(limit, stream)).await
     }
 
-    async fn limit_objects(&self, limit: impl Fn(&stream::State) -> i64) -> Result<(), BusError> {
-        let name = self.bus.prefix().objects_stream();
-        let Ok(found) = self.bus.jetstream().get_stream(&name).await else { return Ok(()) };
+    /// Opens the stream of inputs, to a limit of its own. A server that has less than that in all does not promise it, and its own
+    /// limit has to do.
+    ///
+    /// # Errors
+    /// [`BusError`] when the server does not answer.
+    pub async fn open_inputs(&self, limit: u64) -> Result<(), BusError> {
+        let name = self.bus.prefix().stream(StreamKind::Input);
+        if !self.limit(name.clone(), |stream| opened(limit, stream)).await? {
+            tracing::debug!(limit, "inputs are bounded by the server's own limit");
+            self.limit(name, |_| -1).await?;
+        }
+        Ok(())
+    }
+
+    /// Limits a stream, should it be there; false when the server has less than that in all.
+    async fn limit(&self, name: String, limit: impl Fn(&stream::State) -> i64) -> Result<bool, BusError> {
+        let Ok(found) = self.bus.jetstream().get_stream(&name).await else { return Ok(true) };
         let info = found.cached_info();
         let max_bytes = limit(&info.state);
         if info.config.max_bytes == max_bytes {
-            return Ok(());
+            return Ok(true);
         }
-        let config = stream::Config { max_bytes, ..info.config.clone() };
-        retried(&self.bus, &format!("limiting {name} to {max_bytes} bytes"), || self.bus.making().update_stream(&config)).await?;
-        Ok(())
+        let config = json!(stream::Config { max_bytes, ..info.config.clone() });
+        let (action, what) = (format!("limiting {name} to {max_bytes} bytes"), format!("STREAM.UPDATE.{name}"));
+        match retried(&self.bus, &action, || self.bus.ask(&what, &config)).await? {
+            Ok(_) => Ok(true),
+            Err(refusal) if refusal.is(ErrorCode::STORAGE_RESOURCES_EXCEEDED) => Ok(false),
+            Err(refusal) => Err(BusError::transient(action, refusal.text)),
+        }
+    }
+
+    /// The same, where less than that is an error.
+    async fn must_limit(&self, name: String, limit: impl Fn(&stream::State) -> i64) -> Result<(), BusError> {
+        match self.limit(name.clone(), limit).await? {
+            true => Ok(()),
+            false => Err(BusError::transient(format!("limiting {name}"), "the server has less room than that")),
+        }
     }
 
     fn name(&self) -> String {

@@ -12,6 +12,7 @@ pub mod errors;
 pub mod follow;
 pub mod full;
 pub mod ids;
+pub mod input;
 pub mod job_log;
 pub mod keep_alive;
 pub mod mark;

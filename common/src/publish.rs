@@ -23,7 +23,7 @@ const MAX_PAUSE: Duration = Duration::from_millis(400);
 /// What the stream answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
-    /// The message's sequence in its stream.
+    /// The message's sequence in its stream; 0 where the stream does not say which one it has already.
     pub sequence: u64,
     /// Whether the stream had a message with this id already.
     pub duplicate: bool,
@@ -45,14 +45,16 @@ impl Bus {
         self.publish_with(HeaderMap::new(), subject, message_id, payload).await
     }
 
-    async fn publish_with(
+    pub(crate) async fn publish_with(
         &self,
         mut headers: HeaderMap,
         subject: String,
         message_id: &str,
         payload: Bytes,
     ) -> Result<Stored, BusError> {
-        headers.insert(CONTENT_TYPE, MESSAGE_PACK);
+        if headers.get(CONTENT_TYPE).is_none() {
+            headers.insert(CONTENT_TYPE, MESSAGE_PACK);
+        }
         let message_id = self.message_id(message_id);
         let begun = Instant::now();
         let deadline = begun + self.config().retry;
@@ -70,6 +72,9 @@ impl Bus {
             let action = || format!("publishing {} bytes on {subject}", payload.len());
             if let Some(denied) = self.denied_since(asked, &subject) {
                 return Err(BusError::permanent(action(), denied));
+            }
+            if is_repeated(&error) {
+                return Ok(Stored { sequence: 0, duplicate: true });
             }
             if is_permanent(&error) {
                 return Err(BusError::permanent(action(), chain(&error)));
@@ -148,6 +153,11 @@ impl Bus {
         let subject = letter.subject(self.prefix());
         self.publish(subject.clone(), &format!("{subject}.{}", letter.at_ms), encode(letter)?).await
     }
+}
+
+/// Whether the stream takes one message on each subject, and has that of this one: later than it remembers message ids.
+fn is_repeated(error: &PublishError) -> bool {
+    jetstream_error(error) == Some(ErrorCode::STREAM_STORE_FAILED) && chain(error).contains("per subject")
 }
 
 fn is_permanent(error: &PublishError) -> bool {

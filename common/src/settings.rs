@@ -151,9 +151,7 @@ impl Bus {
 
     async fn inspect_stream(&self, thing: Thing, config: stream::Config, found: &mut Inspection) -> Result<(), BusError> {
         let name = config.name.clone();
-        // How much objects may take is set elsewhere: [`crate::full`].
-        let ours = |key: &&str| thing != Thing::Objects || *key != "max_bytes";
-        let keys: Vec<&str> = STREAM_KEYS.iter().copied().filter(ours).collect();
+        let keys = self.stream_keys(&name);
         let wanted = wanted(&config, &keys);
         let info = match self.ask(&format!("STREAM.INFO.{name}"), &json!({})).await? {
             Ok(info) => info,
@@ -254,7 +252,14 @@ impl Bus {
 
     /// Whether a stream is there and set so.
     pub(crate) async fn stream_is_set(&self, config: &stream::Config) -> Result<bool, BusError> {
-        self.is_set(&format!("STREAM.INFO.{}", config.name), config, STREAM_KEYS).await
+        self.is_set(&format!("STREAM.INFO.{}", config.name), config, &self.stream_keys(&config.name)).await
+    }
+
+    /// Settings of this stream that are ours. How much objects and inputs may take is set elsewhere: [`crate::full`].
+    fn stream_keys(&self, name: &str) -> Vec<&'static str> {
+        let bounded = [self.prefix().objects_stream(), self.prefix().stream(StreamKind::Input)];
+        let ours = |key: &&str| *key != "max_bytes" || !bounded.iter().any(|bounded| bounded == name);
+        STREAM_KEYS.iter().copied().filter(ours).collect()
     }
 
     /// Whether a bucket is there and as it should be set.

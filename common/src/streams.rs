@@ -17,6 +17,10 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 const EVENTS_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long challenges and cancellations outlive their job when nobody purges them.
 const BROADCAST_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long chunks of an input outlive their pushing when nobody purges them, which is done when their job has its input or ends.
+const INPUT_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Chunks of all inputs together, so that very small ones do not make lists of them long.
+const INPUT_MESSAGES: i64 = 1 << 18;
 /// Messages out at all workers together: no limit. A job's challenge needs the contributions of all its segments (up to
 /// 65,535), each held unacknowledged until then, and jobs run beside each other: under any limit some job never gets one.
 const MAX_ACK_PENDING: i64 = -1;
@@ -158,10 +162,14 @@ impl Bus {
             StreamKind::Events => (stream::RetentionPolicy::Limits, EVENTS_AGE, -1),
             // A coordinator that dies may set the same aside twice.
             StreamKind::Dead => (stream::RetentionPolicy::Limits, self.config().dead_age, 1),
+            // The first of each number counts: a chunk that is pushed twice is one, however late the second comes.
+            StreamKind::Input => (stream::RetentionPolicy::Limits, INPUT_AGE, 1),
         };
         // Where something must give way it is the oldest of what is kept for people; nowhere else.
         let (max_messages, discard) = match kind {
             StreamKind::Dead => (self.config().dead_entries, stream::DiscardPolicy::Old),
+            // How many bytes it may hold is set elsewhere: [`crate::full`].
+            StreamKind::Input => (INPUT_MESSAGES, stream::DiscardPolicy::New),
             _ => (-1, stream::DiscardPolicy::New),
         };
         stream::Config {
@@ -172,6 +180,7 @@ impl Bus {
             max_messages_per_subject: per_subject,
             max_messages,
             discard,
+            discard_new_per_subject: kind == StreamKind::Input,
             num_replicas: self.config().replicas,
             duplicate_window: DUPLICATE_WINDOW,
             allow_direct: true,

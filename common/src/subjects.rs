@@ -136,6 +136,10 @@ token_enum! {
     EventKind, "event" {
         /// The request is valid and recorded.
         Accepted => "accepted",
+        /// The job's input is being streamed; it has no place in the queue yet.
+        WaitingForInput => "waiting_for_input",
+        /// The streamed input is whole; the job waits for its turn.
+        InputReceived => "input_received",
         /// It is the job's turn.
         Admitted => "admitted",
         /// A worker runs the program.
@@ -187,11 +191,14 @@ pub enum StreamKind {
     Events,
     /// What failed for good.
     Dead,
+    /// Inputs that are being streamed, chunk by chunk.
+    Input,
 }
 
 impl StreamKind {
     /// All streams.
-    pub const ALL: &[Self] = &[Self::Requests, Self::Assign, Self::Report, Self::Broadcast, Self::Events, Self::Dead];
+    pub const ALL: &[Self] =
+        &[Self::Requests, Self::Assign, Self::Report, Self::Broadcast, Self::Events, Self::Dead, Self::Input];
 
     const fn suffix(self) -> &'static str {
         match self {
@@ -201,6 +208,7 @@ impl StreamKind {
             Self::Broadcast => "BROADCAST",
             Self::Events => "EVENTS",
             Self::Dead => "DEAD",
+            Self::Input => "INPUT",
         }
     }
 }
@@ -389,6 +397,26 @@ impl Prefix {
         format!("{self}.report.{job}.>")
     }
 
+    /// `<prefix>.input.<job>.<n>`: a chunk of a streamed input.
+    pub fn input_chunk(&self, job: JobId, n: u32) -> String {
+        format!("{self}.input.{job}.{n}")
+    }
+
+    /// `<prefix>.input.<job>.close`: no chunk follows.
+    pub fn input_close(&self, job: JobId) -> String {
+        format!("{self}.input.{job}.close")
+    }
+
+    /// Filter for everything of a job's streamed input; for listing and purging.
+    pub fn input_of(&self, job: JobId) -> String {
+        format!("{self}.input.{job}.*")
+    }
+
+    /// Filter for the ends of all streamed inputs.
+    pub fn input_closes(&self) -> String {
+        format!("{self}.input.*.close")
+    }
+
     /// `<prefix>.dead.<job>.<phase>.<n>`
     pub fn dead(&self, job: JobId, phase: Phase, n: u32) -> String {
         format!("{self}.dead.{job}.{phase}.{n}")
@@ -420,6 +448,7 @@ impl Prefix {
             }
             StreamKind::Events => vec![format!("{self}.event.*.>")],
             StreamKind::Dead => vec![format!("{self}.dead.*.*.*")],
+            StreamKind::Input => vec![format!("{self}.input.*.*")],
         }
     }
 
@@ -491,6 +520,10 @@ pub enum Subject {
     Event { job: JobId, kind: EventKind },
     /// `dead.<job>.<phase>.<n>`
     Dead { job: JobId, phase: Phase, n: u32 },
+    /// `input.<job>.<n>`
+    InputChunk { job: JobId, n: u32 },
+    /// `input.<job>.close`
+    InputClose(JobId),
     /// `dead.unreadable.<stream>.<sequence>`
     DeadUnreadable { stream: StreamKind, sequence: u64 },
 }
@@ -519,6 +552,8 @@ impl Subject {
                 number(commit)?;
                 Self::Event { job: job(id)?, kind: EventKind::Proof }
             }
+            ["input", id, "close"] => Self::InputClose(job(id)?),
+            ["input", id, n] => Self::InputChunk { job: job(id)?, n: number(n)? },
             ["dead", "unreadable", stream, sequence] => Self::DeadUnreadable {
                 stream: stream.parse()?,
                 sequence: sequence.parse().map_err(|_| format!("{sequence:?} is not a sequence"))?,
@@ -527,7 +562,7 @@ impl Subject {
             _ => {
                 return Err("expected request.<kind>, assign.<kind>.<job>.<n>, report.<job>.<phase>.<n>, \
                             challenge.<job>, cancel.<job>, event.<job>.<kind>, event.<job>.proof.<n>[.<commit>], \
-                            dead.<job>.<phase>.<n> or \
+                            input.<job>.<n>, input.<job>.close, dead.<job>.<phase>.<n> or \
                             dead.unreadable.<stream>.<sequence>"
                     .to_owned());
             }
@@ -554,6 +589,8 @@ mod tests {
             (prefix.proof_event(job, n, 1), Subject::Event { job, kind: EventKind::Proof }),
             (prefix.proof_event(job, n, 2), Subject::Event { job, kind: EventKind::Proof }),
             (prefix.dead(job, phase, n), Subject::Dead { job, phase, n }),
+            (prefix.input_chunk(job, n), Subject::InputChunk { job, n }),
+            (prefix.input_close(job), Subject::InputClose(job)),
             (
                 prefix.dead_unreadable(StreamKind::Requests, 9),
                 Subject::DeadUnreadable { stream: StreamKind::Requests, sequence: 9 },

@@ -187,13 +187,15 @@ pub struct Storage {
     pub reserve_bytes: u64,
     /// Bytes that objects in JetStream may take; 0 is as many as there is room for.
     pub max_object_bytes: u64,
+    /// Bytes of streamed inputs that are not whole yet, all together; 0 is as many as there is room for.
+    pub max_input_bytes: u64,
 }
 
 impl Storage {
     /// The same for the coordinator.
     pub fn settings(&self) -> bus::Storage {
         let kept = |seconds: u64| Some(seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs);
-        let room = Room { reserve: self.reserve_bytes, objects: self.max_object_bytes };
+        let room = Room { reserve: self.reserve_bytes, objects: self.max_object_bytes, inputs: self.max_input_bytes };
         let retention = Retention {
             records: kept(self.record_retention_seconds),
             inputs: kept(self.input_retention_seconds),

@@ -144,7 +144,7 @@ fn jobs() -> [Key; 10] {
     ]
 }
 
-fn storage() -> [Key; 8] {
+fn storage() -> [Key; 9] {
     [
         Key::number(
             "storage.proof_retention_seconds",
@@ -210,5 +210,13 @@ fn storage() -> [Key; 8] {
             "Bytes that objects in JetStream may take; 0 is as many as there is room for",
         )
         .default("0"),
+        Key::number(
+            "storage.max_input_bytes",
+            0,
+            MOST,
+            "0 (no limit) to 2^63 - 1",
+            "Bytes of streamed inputs that are not whole yet, all together; 0 is as many as there is room for",
+        )
+        .default("1073741824"),
     ]
 }

@@ -78,6 +78,6 @@ async fn give_up_reserve_if_full(bus: &Bus, room: Room) -> Result<(), BusError> 
         return Ok(());
     }
     // Uploads first, or they would take it.
-    reserve.close_objects().await?;
+    reserve.close_uploads().await?;
     reserve.release().await
 }

@@ -177,7 +177,7 @@ pub fn describe() {
             let reasons = ["duplicate", "stale", "early", "ended", "invalid", "unknown_job"];
             [pairs(&phases, &reasons), vec![vec!["unknown", "unreadable"]]].concat()
         }
-        PHASE_SECONDS => each(&["queued", "executing", "contributing", "proving", "folding"]),
+        PHASE_SECONDS => each(&["waiting_for_input", "queued", "executing", "contributing", "proving", "folding"]),
         RETRIES => each(&phases),
         AGGREGATORS => each(&["first", "takeover"]),
         OBJECTS_DELETED => each(&["proof", "input", "program", "key", "orphan", "upload"]),

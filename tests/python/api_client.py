@@ -100,6 +100,14 @@ async def main(url, repository):
     assert (await as_printed("cancel"))["cancelled"] is False
     assert values["JOB"] in [job["job"] for job in (await as_printed("jobs"))["jobs"]]
 
+    # A streamed input.
+    values["STREAMED"] = (await cluster.expect("zisk.v1.api.execute", filled(printed["streamed"], values)))["job"]
+    await as_printed("input")
+    closed = await cluster.expect("zisk.v1.api.input", filled(printed["close"], values))
+    same_shape(closed, printed["close answer"], "close")
+    await cluster.ended(values["STREAMED"])
+    check_outputs(await cluster.expect("zisk.v1.api.result", {"job": values["STREAMED"]}))
+
     # An error, with the headers of every micro service's.
     headers, error = await cluster.ask("zisk.v1.api.prove", {"program": "0" * 64})
     same_shape(error, printed["error"], "error")

@@ -237,7 +237,7 @@ pub async fn check_gauges(coordinators: &[&Process], grace: Duration) -> Result<
 async fn leftovers(bus: &Bus, store: Option<&Path>) -> Result<Vec<String>> {
     let mut left = Vec::new();
     let prefix = bus.prefix();
-    for kind in [StreamKind::Requests, StreamKind::Assign, StreamKind::Report, StreamKind::Broadcast] {
+    for kind in [StreamKind::Requests, StreamKind::Assign, StreamKind::Report, StreamKind::Broadcast, StreamKind::Input] {
         let name = prefix.stream(kind);
         let messages = bus.jetstream().get_stream(&name).await?.cached_info().state.messages;
         if messages > 0 {

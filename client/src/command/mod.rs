@@ -8,6 +8,7 @@ use zisk_machine::program::Program;
 pub mod bench;
 pub mod local;
 pub mod remote;
+mod stdin;
 pub mod up;
 pub mod watch;
 
@@ -25,9 +26,30 @@ impl Loaded {
     /// Reads both, and refuses at once what the cluster would refuse after a setup.
     pub fn read(run: &Run) -> Result<Self, ClientError> {
         let elf = read_program(&run.program)?;
-        let input = run.input.as_deref().map(read).transpose()?.unwrap_or_default();
+        let input = match run.input.as_deref() {
+            None => Vec::new(),
+            Some(path) if is_stdin(path) => read_stdin()?,
+            Some(path) => read(path)?,
+        };
         Ok(Self { elf, input })
     }
+}
+
+/// Whether it stands for stdin.
+pub fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// All of stdin.
+fn read_stdin() -> Result<Vec<u8>, ClientError> {
+    let mut input = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut input).map_err(unreadable_stdin)?;
+    Ok(input)
+}
+
+/// Says that stdin cannot be read.
+pub fn unreadable_stdin(reason: std::io::Error) -> ClientError {
+    ClientError::File { action: "read", path: "stdin".to_owned(), reason }
 }
 
 /// An ELF that can be proven.

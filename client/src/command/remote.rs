@@ -14,7 +14,7 @@ use zisk_common::subjects::RequestKind;
 use zisk_protocol::PublicValues;
 
 use super::local::{check, checking_key, exited};
-use super::{Loaded, check_writable, read_program, write};
+use super::{Loaded, check_writable, is_stdin, read_program, stdin, write};
 use crate::End;
 use crate::args::{Args, Command, Dead, Execute, Kind, Prove, Run};
 use crate::show::progress::Bars;
@@ -117,7 +117,7 @@ async fn queue_of(client: &RemoteClient, records: impl IntoIterator<Item = &JobR
 
 async fn prove(args: &Args, prove: &Prove) -> Result<End, ClientError> {
     let began = Instant::now();
-    let loaded = Loaded::read(&prove.run)?;
+    let (elf, input) = given(&prove.run)?;
     check_writable(&prove.out)?;
     let options = JobOptions {
         log_segment_steps: prove.segment_log_steps,
@@ -127,9 +127,9 @@ async fn prove(args: &Args, prove: &Prove) -> Result<End, ClientError> {
     };
     let client = RemoteClient::connect(&args.bus).await?;
     // Beside the job, for the proof is verified here when it comes.
-    let elf = loaded.elf.clone();
-    let key = std::thread::spawn(move || checking_key(&elf));
-    let Some((job, done)) = submit(args, &client, RequestKind::Prove, &loaded, &options).await? else {
+    let program = elf.clone();
+    let key = std::thread::spawn(move || checking_key(&program));
+    let Some((job, done)) = submit(args, &client, RequestKind::Prove, &elf, input, &options).await? else {
         return Ok(End::Interrupted);
     };
     let seconds = began.elapsed().as_secs_f64();
@@ -143,10 +143,10 @@ async fn prove(args: &Args, prove: &Prove) -> Result<End, ClientError> {
 }
 
 async fn setup(args: &Args, program: &Path) -> Result<End, ClientError> {
-    let loaded = Loaded { elf: read_program(program)?, input: Vec::new() };
+    let elf = read_program(program)?;
     let client = RemoteClient::connect(&args.bus).await?;
-    match submit(args, &client, RequestKind::Setup, &loaded, &JobOptions::default()).await? {
-        Some((job, done)) => show::set_up(job, Digest::of(&loaded.elf), done.milliseconds, args.json),
+    match submit(args, &client, RequestKind::Setup, &elf, Input::Given(Vec::new()), &JobOptions::default()).await? {
+        Some((job, done)) => show::set_up(job, Digest::of(&elf), done.milliseconds, args.json),
         None => return Ok(End::Interrupted),
     }
     Ok(End::Done)
@@ -154,10 +154,10 @@ async fn setup(args: &Args, program: &Path) -> Result<End, ClientError> {
 
 async fn execute(args: &Args, execute: &Execute) -> Result<End, ClientError> {
     let began = Instant::now();
-    let loaded = Loaded::read(&execute.run)?;
+    let (elf, input) = given(&execute.run)?;
     let client = RemoteClient::connect(&args.bus).await?;
     let options = options(&execute.run);
-    let Some((job, done)) = submit(args, &client, RequestKind::Execute, &loaded, &options).await? else {
+    let Some((job, done)) = submit(args, &client, RequestKind::Execute, &elf, input, &options).await? else {
         return Ok(End::Interrupted);
     };
     let public = public_values(&done.summary);
@@ -166,15 +166,35 @@ async fn execute(args: &Args, execute: &Execute) -> Result<End, ClientError> {
     exited(exit_code)
 }
 
+/// Where a job's input comes from.
+enum Input {
+    Given(Vec<u8>),
+    Stdin,
+}
+
+/// A program and where its input comes from; stdin is left for when the job waits for it.
+fn given(run: &Run) -> Result<(Vec<u8>, Input), ClientError> {
+    if run.input.as_deref().is_some_and(is_stdin) {
+        return Ok((read_program(&run.program)?, Input::Stdin));
+    }
+    let Loaded { elf, input } = Loaded::read(run)?;
+    Ok((elf, Input::Given(input)))
+}
+
 /// Submits and waits; `None` when the user interrupts.
 async fn submit(
     args: &Args,
     client: &RemoteClient,
     kind: RequestKind,
-    loaded: &Loaded,
+    elf: &[u8],
+    input: Input,
     options: &JobOptions,
 ) -> Result<Option<(JobId, Completed)>, ClientError> {
-    let job = client.submit(kind, &loaded.elf, &loaded.input, options).await?;
+    let mut streamed = None;
+    let job = match input {
+        Input::Given(input) => client.submit(kind, elf, &input, options).await?,
+        Input::Stdin => streamed.insert(client.submit_streamed(kind, elf, options).await?).job(),
+    };
     let bars = RefCell::new(Bars::new(args.json));
     bars.borrow_mut().note(&format!("job {job}"));
     let mut waiting = pin!(client.wait(job, |progress| bars.borrow_mut().show(progress)));
@@ -182,8 +202,19 @@ async fn submit(
     let mut late = pin!(tokio::time::sleep(limit));
     let mut interrupted = pin!(tokio::signal::ctrl_c());
     let mut tick = tokio::time::interval(TICK);
+    let mut is_whole = streamed.is_none();
+    let mut streaming = pin!(async {
+        match &mut streamed {
+            Some(input) => stdin::stream(input).await,
+            None => Ok(()),
+        }
+    });
     let result = loop {
         tokio::select! {
+            sent = &mut streaming, if !is_whole => match sent {
+                Ok(()) => is_whole = true,
+                Err(error) => break Err(error),
+            },
             done = &mut waiting => break done.map(|done| Some((job, done))),
             () = &mut late => break Err(ClientError::Timeout { job, seconds: limit.as_secs() }),
             _ = tick.tick() => bars.borrow_mut().tick(),
@@ -192,6 +223,12 @@ async fn submit(
         }
     };
     bars.borrow_mut().end();
+    if !is_whole && !matches!(result, Ok(Some(_)) | Err(ClientError::Failed { .. })) {
+        // Nobody else has the rest of its input.
+        let cancellation = client.cancel(job).await;
+        eprintln!("the input did not come to its end, so job {job} is cancelled");
+        return result.and_then(|_| cancellation.map(|_| None));
+    }
     if !matches!(result, Ok(None)) {
         return result;
     }

@@ -20,6 +20,8 @@ fn text(event: &Event) -> String {
     match &event.body {
         EventBody::Accepted { position: Some(position) } => format!("position {position}"),
         EventBody::Accepted { position: None } | EventBody::Admitted {} | EventBody::Executing {} => String::new(),
+        EventBody::WaitingForInput {} => String::new(),
+        EventBody::InputReceived { input } => format!("{} bytes", input.map_or(0, |input| input.size)),
         EventBody::Challenged { round: 0 } => String::new(),
         EventBody::Challenged { round } => format!("again, round {round}: all segments are proven anew"),
         EventBody::Replaced { n, worker, replaced } => {
@@ -60,7 +62,8 @@ fn event_json(event: &Event) -> Value {
     }
     let more = match &event.body {
         EventBody::Accepted { position } => json!({ "position": position }),
-        EventBody::Admitted {} | EventBody::Executing {} => json!({}),
+        EventBody::WaitingForInput {} | EventBody::Admitted {} | EventBody::Executing {} => json!({}),
+        EventBody::InputReceived { input } => json!({ "object": input.as_ref().map(object_json) }),
         EventBody::Challenged { round } => json!({ "round": round }),
         EventBody::Replaced { n, worker, replaced } => {
             json!({ "segment": n, "worker": worker.to_string(), "replaced": replaced.to_string() })

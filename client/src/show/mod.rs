@@ -118,6 +118,9 @@ fn print_public(public: &PublicValues) {
 
 /// Where a job that waits stands, or that its turn has come.
 fn standing(job: &JobRecord, queue: &QueueOrder) -> Option<String> {
+    if job.waits_for_input() {
+        return Some("its input is being streamed".to_owned());
+    }
     if job.state != JobState::Queued {
         return None;
     }
@@ -175,12 +178,12 @@ pub fn jobs(jobs: &[JobRecord], queue: &QueueOrder, as_json: bool) {
         println!("{}", Value::Array(jobs.iter().map(|job| view::job(job, queue)).collect()));
         return;
     }
-    println!("{:36}  {:8}  {:12}  {:>9}  cause", "job", "kind", "state", "proven");
+    println!("{:36}  {:8}  {:17}  {:>9}  cause", "job", "kind", "state", "proven");
     for job in jobs {
         let total = job.progress.segments.map_or_else(|| "?".to_owned(), |total| total.to_string());
         let cause = job.failure.as_ref().map(ToString::to_string).or_else(|| standing(job, queue)).unwrap_or_default();
         let proven = format!("{}/{total}", job.progress.proven);
-        println!("{}  {:8}  {:12}  {proven:>9}  {cause}", job.job, job.goal.as_str(), job.state.as_str());
+        println!("{}  {:8}  {:17}  {proven:>9}  {cause}", job.job, job.goal.as_str(), job.state.as_str());
     }
 }
 

@@ -80,6 +80,8 @@ codes! {
     NotAJob = 1019, 409, "dead letter is not a job";
     /// No object is stored under the verifying key's key.
     KeyNotFound = 1020, 404, "verifying key not found";
+    /// The job takes no input any more, or never did.
+    NoInputAwaited = 1021, 409, "job awaits no input";
     /// The job's request, program or input was no good.
     JobRefused = 2001, 422, "job refused";
     /// The guest trapped, ran too long, or exited with another code than 0.
@@ -94,6 +96,8 @@ codes! {
     StoreFull = 2006, 507, "store full";
     /// The cluster failed the job.
     JobFailed = 2007, 500, "job failed in the cluster";
+    /// What was streamed is not the input that its end announced.
+    InputIncomplete = 2008, 422, "streamed input incomplete";
     /// NATS does not answer, or cannot be used.
     NatsUnavailable = 3001, 503, "NATS not usable";
     /// No coordinator answers.

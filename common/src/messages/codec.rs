@@ -129,6 +129,7 @@ messages! {
     super::Challenge => "challenge",
     super::Cancel => "cancel",
     super::Event => "event",
+    super::InputClose => "end of an input",
     super::JobRecord => "job record",
     super::SegmentRecord => "segment record",
     super::WorkerPresence => "worker presence",

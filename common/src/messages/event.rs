@@ -58,6 +58,13 @@ pub enum EventBody {
         #[serde(default)]
         position: Option<u32>,
     },
+    /// The job's input is being streamed ([`JobRequest::input_stream`](super::JobRequest)).
+    WaitingForInput {},
+    /// The streamed input is whole: the job waits for its turn.
+    InputReceived {
+        /// What it has become.
+        input: Option<ObjectRef>,
+    },
     /// It is the job's turn: its program waits for a worker.
     Admitted {},
     /// The program is being run.
@@ -167,6 +174,8 @@ impl EventBody {
     pub const fn kind(&self) -> EventKind {
         match self {
             Self::Accepted { .. } => EventKind::Accepted,
+            Self::WaitingForInput {} => EventKind::WaitingForInput,
+            Self::InputReceived { .. } => EventKind::InputReceived,
             Self::Admitted {} => EventKind::Admitted,
             Self::Executing {} => EventKind::Executing,
             Self::Planned { .. } => EventKind::Planned,

@@ -19,6 +19,8 @@ pub const DEFAULT_ATTEMPTS: u32 = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
+    /// Accepted: its input is being streamed, and is not whole yet.
+    WaitingForInput,
     /// Accepted: waits for its turn, then for a worker ([`Timings::admitted_ms`]).
     Queued,
     /// The program runs; segments are cut and contributed.
@@ -46,6 +48,7 @@ impl JobState {
     /// The state as it stands in messages and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::WaitingForInput => "waiting_for_input",
             Self::Queued => "queued",
             Self::Executing => "executing",
             Self::Contributing => "contributing",
@@ -263,6 +266,9 @@ pub struct FoldFailure {
 pub struct Timings {
     /// The request was accepted.
     pub accepted_ms: u64,
+    /// Its streamed input was whole.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub input_ms: u64,
     /// It was the job's turn; what it needs went on the bus.
     pub admitted_ms: u64,
     /// The first report came.
@@ -275,6 +281,11 @@ pub struct Timings {
     pub proven_ms: u64,
     /// The job ended.
     pub ended_ms: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's own signature")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The jobs that wait for their turn, in the bucket `queue` under [`QueueOrder::KEY`]: written by the leading coordinator when
@@ -373,6 +384,21 @@ impl JobRecord {
     /// Whether the job waits for its turn: nothing of it is on the bus.
     pub fn is_waiting(&self) -> bool {
         self.state == JobState::Queued && self.timings.admitted_ms == 0
+    }
+
+    /// Whether its input is being streamed, and is not whole yet.
+    pub fn waits_for_input(&self) -> bool {
+        self.state == JobState::WaitingForInput
+    }
+
+    /// Whether its input is, or was, streamed.
+    pub const fn is_streamed(&self) -> bool {
+        self.request.input_stream || self.timings.input_ms != 0
+    }
+
+    /// When it began to wait for its turn: when it was accepted, or had its streamed input.
+    pub fn queued_ms(&self) -> u64 {
+        self.timings.accepted_ms.max(self.timings.input_ms)
     }
 
     /// Its priority, [`NORMAL_PRIORITY`] unless the request says.

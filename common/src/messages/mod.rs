@@ -8,6 +8,7 @@ mod cluster;
 mod codec;
 mod dead;
 mod event;
+mod input;
 mod job;
 mod object;
 mod presence;
@@ -24,6 +25,7 @@ pub use codec::{
 pub(crate) use dead::filter_of as dead_filter;
 pub use dead::{Dead, DeadJob, DeadLetter, Unreadable};
 pub use event::{Event, EventBody, Progress};
+pub use input::InputClose;
 pub use job::{
     Begun, DEFAULT_ATTEMPTS, DroppedReports, ExecutionSummary, FoldFailure, FoldRecord, JobRecord, JobState, QueueOrder,
     RejectedProof, Repeated, Rival, SegmentRecord, Timings,

@@ -236,14 +236,24 @@ pub enum FailureKind {
     Busy,
     /// A store has no room left.
     Storage,
+    /// What was streamed is not the input that its end announced.
+    IncompleteInput,
     /// A defect or a lost resource of the cluster.
     Internal,
 }
 
 impl FailureKind {
     /// All of them.
-    pub const ALL: &[Self] =
-        &[Self::Input, Self::Execution, Self::Timeout, Self::Cancelled, Self::Busy, Self::Storage, Self::Internal];
+    pub const ALL: &[Self] = &[
+        Self::Input,
+        Self::Execution,
+        Self::Timeout,
+        Self::Cancelled,
+        Self::Busy,
+        Self::Storage,
+        Self::IncompleteInput,
+        Self::Internal,
+    ];
 
     /// The kind as it stands in messages and logs.
     pub const fn as_str(self) -> &'static str {
@@ -254,6 +264,7 @@ impl FailureKind {
             Self::Cancelled => "cancelled",
             Self::Busy => "busy",
             Self::Storage => "storage",
+            Self::IncompleteInput => "incomplete_input",
             Self::Internal => "internal",
         }
     }
@@ -267,6 +278,7 @@ impl FailureKind {
             Self::Cancelled => ErrorCode::JobCancelled,
             Self::Busy => ErrorCode::QueueFull,
             Self::Storage => ErrorCode::StoreFull,
+            Self::IncompleteInput => ErrorCode::InputIncomplete,
             Self::Internal => ErrorCode::JobFailed,
         }
     }

@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::codec::Version;
 use super::object::{ObjectRef, ObjectScope};
 use crate::ids::{JobId, ProgramId};
+use crate::subjects::RequestKind;
 
 /// Smallest segment a job may ask for, as log2 of its steps.
 pub const MIN_LOG_SEGMENT_STEPS: u8 = 10;
@@ -57,6 +58,9 @@ pub struct JobRequest {
     /// The input, already in the object store; none is an empty input.
     #[serde(default)]
     pub input: Option<ObjectRef>,
+    /// The input comes after the request, in chunks on `input.<job>.<n>`: the job waits for its end. Then there is no `input`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub input_stream: bool,
     /// How to run and prove it.
     #[serde(default)]
     pub params: JobParams,
@@ -67,6 +71,11 @@ pub struct JobRequest {
     /// At most [`MAX_METADATA`] pairs of the client's own, given back in the job's first and last event and in its record.
     #[serde(default, skip_serializing_if = "Metadata::is_empty")]
     pub metadata: Metadata,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's own signature")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// What kind of proof a job ends with.
@@ -134,10 +143,17 @@ pub enum RequestError {
         /// The key given.
         key: String,
     },
+    /// The input is to be streamed, where there is one already or none is needed.
+    #[error("input_stream is true, {problem}: expected {}", Self::INPUT_STREAM)]
+    InputStream {
+        /// What contradicts that.
+        problem: &'static str,
+    },
 }
 
 impl RequestError {
     const METADATA: &str = "at most 32 pairs, keys of 1 to 64 bytes, values of at most 512 bytes";
+    const INPUT_STREAM: &str = "true for a prove or execute request without input, else false or nothing";
 
     /// The field that is wrong.
     pub fn field(&self) -> String {
@@ -146,6 +162,7 @@ impl RequestError {
             Self::Client { .. } => "client".to_owned(),
             Self::Metadata { key, .. } => format!("metadata.{key}"),
             Self::Input { .. } => "input".to_owned(),
+            Self::InputStream { .. } => "input_stream".to_owned(),
         }
     }
 
@@ -156,6 +173,7 @@ impl RequestError {
             Self::Client { .. } => format!("at most {MAX_CLIENT} bytes"),
             Self::Metadata { .. } => Self::METADATA.to_owned(),
             Self::Input { .. } => "input/<digest>".to_owned(),
+            Self::InputStream { .. } => Self::INPUT_STREAM.to_owned(),
         }
     }
 }
@@ -168,6 +186,18 @@ impl JobRequest {
         }
         if check_metadata(&self.metadata).is_err() {
             self.metadata.clear();
+        }
+    }
+
+    /// Checks what a request of this kind may say: [`JobRequest::validate`], and what only some may.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn validate_for(&self, goal: RequestKind) -> Result<(), RequestError> {
+        self.validate()?;
+        match self.input_stream && goal == RequestKind::Setup {
+            true => Err(RequestError::InputStream { problem: "and setup takes no input" }),
+            false => Ok(()),
         }
     }
 
@@ -205,6 +235,9 @@ impl JobRequest {
             return Err(RequestError::Client { bytes: self.client.len() });
         }
         check_metadata(&self.metadata)?;
+        if self.input_stream && self.input.is_some() {
+            return Err(RequestError::InputStream { problem: "and there is an input" });
+        }
         match &self.input {
             Some(input) if input.key.scope != ObjectScope::Input => Err(RequestError::Input { key: input.key.to_string() }),
             _ => Ok(()),

@@ -1,5 +1,6 @@
 use super::*;
 use crate::ids::{Digest, JobId};
+use crate::subjects::RequestKind;
 
 fn request() -> JobRequest {
     let program = Digest::of(b"elf");
@@ -8,6 +9,7 @@ fn request() -> JobRequest {
         job: JobId::random(),
         program,
         input: Some(ObjectRef { key: ObjectKey { scope: ObjectScope::Input, digest: Digest::of(b"in") }, size: 2 }),
+        input_stream: false,
         params: JobParams { max_steps: Some(5), ..JobParams::default() },
         client: "test".to_owned(),
         metadata: Default::default(),
@@ -121,4 +123,23 @@ fn object_keys_read_back() {
         assert_eq!(key.to_string().parse(), Ok(key));
     }
     assert!("job/../segment/x".parse::<ObjectKey>().is_err());
+}
+
+#[test]
+fn a_streamed_input_is_asked_for_without_one() {
+    let streamed = JobRequest { input: None, input_stream: true, ..request() };
+    assert_eq!(decode::<JobRequest>(&encode(&streamed).unwrap()).unwrap(), streamed);
+    assert_eq!((streamed.validate_for(RequestKind::Prove), streamed.validate_for(RequestKind::Execute)), (Ok(()), Ok(())));
+    for error in [
+        streamed.validate_for(RequestKind::Setup).unwrap_err(),
+        JobRequest { input_stream: true, ..request() }.validate_for(RequestKind::Prove).unwrap_err(),
+    ] {
+        assert_eq!(error.field(), "input_stream");
+        assert!(error.to_string().contains(&error.allowed()), "{error}");
+    }
+    // One that is not streamed reads as before, for who does not know the field.
+    assert!(!encode_json(&request()).unwrap().windows(12).any(|bytes| bytes == b"input_stream"));
+    let by_hand = InputClose::read(b" {\"chunks\": 2, \"bytes\": 9}").unwrap();
+    assert_eq!(InputClose::read(&encode(&by_hand).unwrap()).unwrap(), by_hand);
+    assert!(InputClose::read(b"{\"chunks\": 2}").is_err() && InputClose::read(b"2").is_err());
 }

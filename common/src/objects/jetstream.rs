@@ -4,6 +4,7 @@
 //! on `$O.<bucket>.M.<name>`. Reading and writing chunks is done here rather than by async-nats 0.51, which waits for
 //! each chunk's ack before it sends the next and cuts all but the first at 64 KiB.
 
+mod chunks;
 mod keeping;
 
 use std::fmt;
@@ -25,17 +26,24 @@ use object_store::{
 };
 use sha2::{Digest as _, Sha256};
 
+use self::chunks::{CHUNK, Chunks};
 use super::error::Incomplete;
 use crate::bus::{Bus, BusError};
 use crate::streams::retried;
 
-/// Bytes per chunk: half of the server's default limit on a message.
-const CHUNK: usize = 512 * 1024;
 /// Chunks sent before the first ack is awaited.
 const IN_FLIGHT: usize = 8;
 /// How long one ack may take: a server that syncs every write to a slow disk needs time for half a megabyte.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 const STORE: &str = "jetstream";
+
+/// What was published of an object.
+struct Sent {
+    chunks: usize,
+    size: usize,
+    /// As descriptions have it.
+    digest: String,
+}
 
 /// An object's description as it is stored.
 struct Described {
@@ -107,26 +115,85 @@ impl JetStreamStore {
         format!("$O.{}.C.{id}", self.name)
     }
 
-    /// Publishes all chunks, several in flight; returns how many.
-    async fn send_chunks(&self, subject: &str, payload: PutPayload) -> Result<usize> {
+    /// Publishes all chunks, several in flight; returns how many there are, of how many bytes, and their digest.
+    async fn send_chunks(&self, subject: &str, mut parts: BoxStream<'_, Result<Bytes>>) -> Result<Sent> {
         let mut context = self.bus.jetstream().clone();
         context.set_timeout(ACK_TIMEOUT);
         let mut acks = FuturesOrdered::new();
-        let mut sent = 0;
-        let all: Bytes = payload.into();
-        for start in (0..all.len()).step_by(CHUNK) {
-            let chunk = all.slice(start..(start + CHUNK).min(all.len()));
-            // With an id, for the server may have stored a chunk whose ack was lost.
-            let message = PublishMessage::build().payload(chunk).message_id(format!("{subject}.{sent}"));
-            let ack = context.send_publish(subject.to_owned(), message).await.map_err(generic)?;
-            acks.push_back(async move { ack.await });
-            sent += 1;
-            if acks.len() >= IN_FLIGHT {
-                acks.try_next().await.map_err(generic)?;
+        let (mut sent, mut size, mut hasher) = (0, 0, Sha256::new());
+        let mut buffer = Chunks::default();
+        loop {
+            let part = parts.try_next().await?;
+            let is_last = part.is_none();
+            buffer.add(part.unwrap_or_default());
+            while let Some(chunk) = buffer.next(is_last) {
+                size += chunk.len();
+                let hashed = chunk.clone();
+                let hashing = move || {
+                    hasher.update(&hashed);
+                    hasher
+                };
+                hasher = tokio::task::spawn_blocking(hashing).await.map_err(generic)?;
+                // With an id, for the server may have stored a chunk whose ack was lost.
+                let message = PublishMessage::build().payload(chunk).message_id(format!("{subject}.{sent}"));
+                let ack = context.send_publish(subject.to_owned(), message).await.map_err(generic)?;
+                acks.push_back(async move { ack.await });
+                sent += 1;
+                if acks.len() >= IN_FLIGHT {
+                    acks.try_next().await.map_err(generic)?;
+                }
+            }
+            if is_last {
+                break;
             }
         }
         while acks.try_next().await.map_err(generic)?.is_some() {}
-        Ok(sent)
+        Ok(Sent { chunks: sent, size, digest: base64_url(&hasher.finalize()) })
+    }
+
+    /// Stores an object that comes in parts of any size.
+    pub(super) async fn put_parts(&self, location: &Path, parts: BoxStream<'_, Result<Bytes>>) -> Result<()> {
+        self.upload(location, parts).await.map(drop)
+    }
+
+    /// Stores an object in place of the one that is there; returns its id.
+    async fn upload(&self, location: &Path, parts: BoxStream<'_, Result<Bytes>>) -> Result<String> {
+        let former = match self.described(location).await {
+            Ok(described) => Some(described.info),
+            Err(Error::NotFound { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let uploaded = async {
+            let Sent { chunks, size, digest } = self.send_chunks(&self.chunk_subject(&id), parts).await?;
+            let info = ObjectInfo {
+                name: location.to_string(),
+                description: None,
+                metadata: std::collections::HashMap::new(),
+                headers: None,
+                options: Some(ObjectOptions { link: None, max_chunk_size: Some(CHUNK) }),
+                bucket: self.name.clone(),
+                nuid: id.clone(),
+                size,
+                chunks,
+                modified: Some(chrono::Utc::now()),
+                digest: Some(format!("SHA-256={digest}")),
+                deleted: false,
+            };
+            self.describe(location, &info, None).await
+        }
+        .await;
+        if let Err(error) = uploaded {
+            // Best effort: chunks without a description are seen by no one and stay until swept.
+            if self.drop_chunks(&id).await.is_err() {
+                tracing::warn!(%location, id, "an aborted upload left chunks behind");
+            }
+            return Err(error);
+        }
+        if let Some(former) = former {
+            self.drop_chunks(&former.nuid).await?;
+        }
+        Ok(id)
     }
 
     /// Replaces an object's description: whatever it was, or only that of this sequence.
@@ -233,51 +300,7 @@ impl ObjectStore for JetStreamStore {
         if !matches!(opts.mode, PutMode::Overwrite) {
             return Err(not_supported("conditional put"));
         }
-        let former = match self.described(location).await {
-            Ok(described) => Some(described.info),
-            Err(Error::NotFound { .. }) => None,
-            Err(error) => return Err(error),
-        };
-        let id = uuid::Uuid::new_v4().simple().to_string();
-        let size = payload.content_length();
-        let hashed = payload.clone();
-        let digest = tokio::task::spawn_blocking(move || {
-            let mut hasher = Sha256::new();
-            for part in &hashed {
-                hasher.update(part);
-            }
-            hasher.finalize()
-        });
-        let uploaded = async {
-            let chunks = self.send_chunks(&self.chunk_subject(&id), payload).await?;
-            let digest = digest.await.map_err(generic)?;
-            let info = ObjectInfo {
-                name: location.to_string(),
-                description: None,
-                metadata: std::collections::HashMap::new(),
-                headers: None,
-                options: Some(ObjectOptions { link: None, max_chunk_size: Some(CHUNK) }),
-                bucket: self.name.clone(),
-                nuid: id.clone(),
-                size,
-                chunks,
-                modified: Some(chrono::Utc::now()),
-                digest: Some(format!("SHA-256={}", base64_url(&digest))),
-                deleted: false,
-            };
-            self.describe(location, &info, None).await
-        }
-        .await;
-        if let Err(error) = uploaded {
-            // Best effort: chunks without a description are seen by no one and stay until swept.
-            if self.drop_chunks(&id).await.is_err() {
-                tracing::warn!(%location, id, "an aborted upload left chunks behind");
-            }
-            return Err(error);
-        }
-        if let Some(former) = former {
-            self.drop_chunks(&former.nuid).await?;
-        }
+        let id = self.upload(location, iter([Ok(payload.into())]).boxed()).await?;
         Ok(PutResult { e_tag: Some(id), version: None, extensions: Extensions::default() })
     }
 

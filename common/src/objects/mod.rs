@@ -5,6 +5,7 @@
 mod directory;
 mod error;
 mod jetstream;
+mod parts;
 mod probe;
 mod retry;
 mod s3;
@@ -26,6 +27,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use self::error::Incomplete;
 pub use self::error::ObjectError;
 pub use self::jetstream::JetStreamStore;
+pub use self::parts::Parts;
 pub use self::probe::ProbeError;
 use self::retry::PATIENCE;
 pub use self::s3::Bucket;

@@ -49,7 +49,8 @@ pub const PROGRAM: Kind = Kind {
 /// A job's input.
 pub const INPUT: Kind = Kind {
     scope: ObjectScope::Input,
-    expected: "{\"key\": \"input/<digest>\"}, {\"url\": \"<store>/input/<digest>\"} or {\"inline\": \"<base64>\"}; without it the input is empty",
+    expected: "{\"key\": \"input/<digest>\"}, {\"url\": \"<store>/input/<digest>\"}, {\"inline\": \"<base64>\"} or {\"stream\": true}; without it the input \
+               is empty",
     key: "input/<digest>, the blake3 digest of its bytes in 64 lower-case hexadecimal digits",
     missing: ErrorCode::InputNotFound,
     by_digest: false,
@@ -143,7 +144,11 @@ impl Kind {
     }
 }
 
-fn inline(path: &str, value: Value) -> Result<Bytes, ErrorObject> {
+/// Bytes as a request brings them.
+///
+/// # Errors
+/// When they are none, or too many.
+pub fn inline(path: &str, value: Value) -> Result<Bytes, ErrorObject> {
     const EXPECTED: &str = "base64 with padding and without line breaks, or bytes in MessagePack";
     let bytes = match value {
         Value::Bytes(bytes) => bytes,

@@ -125,7 +125,7 @@ impl Api {
     }
 
     /// The job's record. Of a job that has none yet, once the requests that wait have been taken; none when that takes too long.
-    async fn once_taken(&self, job: JobId) -> Result<Option<JobRecord>, ErrorObject> {
+    pub(super) async fn once_taken(&self, job: JobId) -> Result<Option<JobRecord>, ErrorObject> {
         if let Some(record) = self.record(job).await? {
             return Ok(Some(record));
         }
@@ -160,7 +160,7 @@ impl Api {
     }
 }
 
-fn job(fields: &mut Fields) -> Result<JobId, ErrorObject> {
+pub(super) fn job(fields: &mut Fields) -> Result<JobId, ErrorObject> {
     fields.parsed("job", JOB)?.ok_or_else(|| fields.missing("job", JOB))
 }
 

@@ -5,6 +5,7 @@
 
 pub mod data;
 pub mod fields;
+mod input;
 mod jobs;
 pub mod request;
 mod submit;
@@ -47,6 +48,7 @@ const MESSAGE_ID: &str = "Nats-Msg-Id";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Endpoint {
     Submit(RequestKind),
+    Input,
     Status,
     Result,
     Cancel,
@@ -55,10 +57,11 @@ enum Endpoint {
 }
 
 impl Endpoint {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Submit(RequestKind::Prove),
         Self::Submit(RequestKind::Execute),
         Self::Submit(RequestKind::Setup),
+        Self::Input,
         Self::Status,
         Self::Result,
         Self::Cancel,
@@ -69,6 +72,7 @@ impl Endpoint {
     const fn name(self) -> &'static str {
         match self {
             Self::Submit(kind) => kind.as_str(),
+            Self::Input => "input",
             Self::Status => "status",
             Self::Result => "result",
             Self::Cancel => "cancel",
@@ -230,6 +234,7 @@ impl Api {
         let body = Value::read(encoding, body)?;
         match endpoint {
             Endpoint::Submit(goal) => self.submit(goal, body, message_id).await,
+            Endpoint::Input => self.input(body).await,
             Endpoint::Status => self.status(body).await,
             Endpoint::Result => self.result(body).await,
             Endpoint::Cancel => self.cancel(body).await,

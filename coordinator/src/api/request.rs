@@ -25,6 +25,8 @@ pub struct Asked {
     pub program: Data,
     /// The input.
     pub input: Option<Data>,
+    /// The input is to be streamed; then there is none here.
+    pub input_stream: bool,
     /// How.
     pub params: JobParams,
     /// Who asks.
@@ -47,7 +49,8 @@ impl Asked {
         let mut fields = Fields::of_request(body, allowed)?;
         let program = fields.required("program", PROGRAM.expected())?;
         let program = PROGRAM.read("program", program, store)?;
-        let input = fields.take("input").map(|value| INPUT.read("input", value, store)).transpose()?;
+        let input = fields.take("input").map(|value| input(value, store)).transpose()?;
+        let (input, input_stream) = input.unwrap_or((None, false));
         let params = fields.take("params").map(params).transpose()?.unwrap_or_default();
         let client = fields.text("client", MAX_CLIENT)?.unwrap_or_default();
         let metadata = match fields.take("metadata") {
@@ -55,7 +58,7 @@ impl Asked {
             Some(value) => Fields::texts("metadata", value)?.into_iter().collect(),
         };
         let key = idempotency_key(fields.text("idempotency_key", MAX_KEY)?, message_id)?;
-        let asked = Self { goal, program, input, params, client, metadata, key };
+        let asked = Self { goal, program, input, input_stream, params, client, metadata, key };
         // What bounds a request of any origin.
         asked.request(JobId::random(), Digest::from_bytes([0; 32]), None)?;
         Ok(asked)
@@ -71,10 +74,25 @@ impl Asked {
     /// # Errors
     /// When it is out of bounds.
     pub fn request(&self, job: JobId, program: ProgramId, input: Option<ObjectRef>) -> Result<JobRequest, ErrorObject> {
+        let input_stream = self.input_stream;
         let (params, client, metadata) = (self.params.clone(), self.client.clone(), self.metadata.clone());
-        let request = JobRequest { v: Version::default(), job, program, input, params, client, metadata };
-        request.validate()?;
+        let request = JobRequest { v: Version::default(), job, program, input, input_stream, params, client, metadata };
+        request.validate_for(self.goal)?;
         Ok(request)
+    }
+}
+
+/// The input, and whether it is to be streamed.
+fn input(value: Value, store: &StoreUrl) -> Result<(Option<Data>, bool), ErrorObject> {
+    match &value {
+        Value::Map(fields) if fields.iter().any(|(name, _)| name == "stream") => {
+            let mut fields = Fields::of_field("input", value, &["stream"])?;
+            match fields.flag("stream")? {
+                Some(true) => Ok((None, true)),
+                _ => Err(not_allowed("input.stream", "not true", "true, or another input")),
+            }
+        }
+        _ => Ok((Some(INPUT.read("input", value, store)?), false)),
     }
 }
 

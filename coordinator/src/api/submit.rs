@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use tokio::time::timeout;
 use zisk_common::errors::{ErrorCode, ErrorObject};
 use zisk_common::ids::{Digest, JobId};
-use zisk_common::messages::{EventBody, JobParams, JobRecord, ObjectKey, ObjectRef, ObjectScope};
+use zisk_common::messages::{EventBody, JobParams, JobRecord, JobState, ObjectKey, ObjectRef, ObjectScope};
 use zisk_common::objects::Objects;
 use zisk_common::subjects::RequestKind;
 use zisk_machine::program::Program;
@@ -56,6 +56,7 @@ impl Api {
             Err(_) => ("submitted", None),
             Ok(Err(error)) => return Err(ErrorObject::new(ErrorCode::OtherRelease, error.to_string()).of(job)),
             Ok(Ok(event)) => match event.body {
+                EventBody::Accepted { .. } if asked.input_stream => (JobState::WaitingForInput.as_str(), None),
                 EventBody::Accepted { position } => ("queued", position),
                 EventBody::Failed { failure } | EventBody::Cancelled { failure } => {
                     return Err(ErrorObject::from(&failure).of(job));
@@ -114,7 +115,7 @@ fn check_same(asked: &Asked, record: &JobRecord) -> Result<(), ErrorObject> {
         Some("kind")
     } else if program.digest != first.program {
         Some("program")
-    } else if input != first.input.map(|object| object.key) {
+    } else if asked.input_stream != record.is_streamed() || !asked.input_stream && input != first.input.map(|object| object.key) {
         Some("input")
     } else if asked.metadata != first.metadata {
         Some("metadata")

@@ -9,8 +9,14 @@ use zisk_common::messages::{JobRecord, JobState, Progress, Timings};
 use crate::metric_definitions::{ACTIVE_JOBS, ACTIVE_SEGMENTS, AGGREGATORS, JOB_SECONDS, JOBS_TOTAL, PHASE_SECONDS};
 
 /// States a job can be active in.
-const ACTIVE_STATES: [JobState; 5] =
-    [JobState::Queued, JobState::Executing, JobState::Contributing, JobState::Proving, JobState::Folding];
+const ACTIVE_STATES: [JobState; 6] = [
+    JobState::WaitingForInput,
+    JobState::Queued,
+    JobState::Executing,
+    JobState::Contributing,
+    JobState::Proving,
+    JobState::Folding,
+];
 
 /// Shows how many jobs are in which state, and how far their segments are.
 pub(super) fn show_active<'a>(records: impl Iterator<Item = &'a JobRecord>) {
@@ -63,10 +69,12 @@ pub(super) fn outcome(record: &JobRecord) -> &'static str {
     }
 }
 
-fn phases(timings: &Timings) -> [(&'static str, u64, u64); 5] {
+fn phases(timings: &Timings) -> [(&'static str, u64, u64); 6] {
     let folding_ended = if timings.proven_ms == 0 { 0 } else { timings.ended_ms };
     [
-        ("queued", timings.accepted_ms, timings.started_ms),
+        // Of an input that is not streamed it is 0, and not counted.
+        ("waiting_for_input", timings.accepted_ms, timings.input_ms),
+        ("queued", timings.accepted_ms.max(timings.input_ms), timings.started_ms),
         ("executing", timings.started_ms, timings.executed_ms),
         ("contributing", timings.executed_ms, timings.challenged_ms),
         ("proving", timings.challenged_ms, timings.proven_ms),

@@ -11,6 +11,7 @@ mod cleanup;
 mod condition;
 mod final_proofs;
 mod gauges;
+mod inputs;
 mod intake;
 mod leases;
 mod losses;
@@ -48,6 +49,7 @@ use zisk_prover::backend::Backend;
 
 pub use self::condition::NotReady;
 use self::final_proofs::{FinalProofs, Judged};
+use self::inputs::{Inputs, Looked};
 use self::leases::Leases;
 use self::outbox::Outbox;
 use self::records::{Records, StoredJob};
@@ -121,6 +123,8 @@ pub struct Coordinator {
     cleaned_receiver: mpsc::UnboundedReceiver<(JobId, bool)>,
     final_proofs: FinalProofs,
     judged_receiver: mpsc::UnboundedReceiver<Judged>,
+    inputs: Inputs,
+    looked_receiver: mpsc::UnboundedReceiver<(JobId, Looked)>,
     not_ready: NotReady,
     /// Streams and buckets that are not those they were.
     replaced: mpsc::UnboundedSender<Vec<Thing>>,
@@ -148,6 +152,7 @@ impl Coordinator {
     ) -> Result<Self, BusError> {
         let Settings { defaults, limits, storage, verifier } = settings;
         let (final_proofs, judged_receiver) = FinalProofs::new(objects.clone(), verifier);
+        let (inputs, looked_receiver) = Inputs::new(bus.clone(), objects.clone());
         let (is_full, full) = watch::channel(false);
         let (units_seen, units) = watch::channel(0);
         let (cleaned, cleaned_receiver) = mpsc::unbounded_channel();
@@ -177,6 +182,8 @@ impl Coordinator {
             cleaned_receiver,
             final_proofs,
             judged_receiver,
+            inputs,
+            looked_receiver,
             not_ready,
             replaced,
             replaced_receiver,
@@ -213,6 +220,7 @@ impl Coordinator {
             pull(ConsumerKind::Reports, REPORT_BATCH, report_sender),
         ];
         let mut broadcasts = self.bus.broadcasts();
+        let mut closes = self.bus.input_closes();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -223,6 +231,8 @@ impl Coordinator {
                 Some(things) = self.replaced_receiver.recv() => self.make_up_for(&things).await,
                 Some((job, done)) = self.cleaned_receiver.recv() => self.cleaned(job, done).await,
                 Some(judged) = self.judged_receiver.recv() => self.take_judged(judged).await,
+                job = closes.next() => self.look_at_input(job),
+                Some((job, looked)) = self.looked_receiver.recv() => self.take_looked(job, looked).await,
                 broadcast = broadcasts.next() => self.broadcast(broadcast).await,
                 Some(batch) = reports.recv() => self.take_reports(batch).await,
                 Some(batch) = requests.recv() => self.take_requests(batch).await,
@@ -267,7 +277,7 @@ impl Coordinator {
             tracing::info!(jobs = owing.len(), waiting = self.queue.waiting(), "resuming unfinished jobs");
         }
         for stored in owing {
-            if stored.record.is_waiting() {
+            if stored.record.is_waiting() || stored.record.waits_for_input() {
                 // It has nothing but its record, and owes nothing.
                 self.keep(stored);
                 continue;
@@ -354,12 +364,18 @@ impl Coordinator {
         if record.state.is_terminal() && self.cleaning.insert(id) {
             let (bus, records, objects, cleaned) =
                 (self.bus.clone(), self.records.clone(), self.objects.clone(), self.cleaned.clone());
-            let begun = record.timings.admitted_ms != 0;
+            let (begun, streamed) = (record.timings.admitted_ms != 0, record.is_streamed());
             tokio::spawn(async move {
-                let done = match begun {
-                    true => cleanup::clean_up(&bus, &records, &objects, id).await,
-                    false => cleanup::clean_up_unbegun(&bus, id).await,
+                let clean = async {
+                    if streamed {
+                        bus.purge_input(id).await?;
+                    }
+                    match begun {
+                        true => cleanup::clean_up(&bus, &records, &objects, id).await,
+                        false => cleanup::clean_up_unbegun(&bus, id).await,
+                    }
                 };
+                let done = clean.await;
                 if let Err(error) = &done {
                     tracing::warn!(job = %id, error = format!("{error:#}"), "clean-up failed; trying again later");
                 }

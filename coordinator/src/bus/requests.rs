@@ -52,7 +52,11 @@ impl Coordinator {
         let bytes = self.bytes_of(&request).await;
         let mut record = accept(goal, request, bytes, &self.defaults, unix_ms());
         let running = self.running_limit();
-        let full = if record.state.is_terminal() { None } else { self.queue.admits(bytes, &self.limits, running).err() };
+        let full = if record.state.is_terminal() {
+            None
+        } else {
+            self.queue.admits(bytes, record.waits_for_input(), &self.limits, running).err()
+        };
         if let Some(full) = full {
             record = refuse(record, Failure::new(FailureKind::Busy, full.to_string()));
         }
@@ -83,6 +87,8 @@ impl Coordinator {
         tracing::info!(%job, %goal, %program, client, priority = record.priority(), position, "job accepted");
         self.outbox.send(&accepted(record, position)).await?;
         self.keep(stored);
+        // It may have come to its end before; from here on that is heard.
+        self.look_at_input(job);
         // Only now: what is broadcast from here on finds the job.
         if let Some(cancel) = self.cancellation(job).await? {
             self.apply(job, vec![cancel]).await?;

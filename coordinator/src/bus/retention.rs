@@ -166,6 +166,7 @@ impl Keeper {
             tracing::info!(%stream, "objects are left alone while what may name them has not been read");
             return Ok(());
         }
+        self.sweep_inputs(&needs.jobs).await?;
         let elves: HashSet<ProgramId> = of(&stored, ObjectScope::Program);
         for (program, (entry, revision)) in &entries {
             // Gone before, or by hand; or the last round got no further.
@@ -234,6 +235,18 @@ impl Keeper {
         Ok(needs)
     }
 
+    /// Removes what was streamed for jobs that nobody asked for: those of a job that has ended go with it.
+    async fn sweep_inputs(&self, known: &HashSet<JobId>) -> anyhow::Result<()> {
+        for job in self.bus.streamed_jobs().await?.into_iter().filter(|job| !known.contains(job)) {
+            if self.bus.input_age(job).await?.is_some_and(|age| age >= self.retention.grace) {
+                still_leading(&self.tenure, "deleting chunks of inputs")?;
+                let chunks = self.bus.purge_input(job).await?;
+                tracing::info!(%job, chunks, "what was streamed for a job that there is none of is deleted");
+            }
+        }
+        Ok(())
+    }
+
     /// The stream in which a request or a result waits for long: what it names may look as if nobody needed it.
     async fn waits_long(&self) -> anyhow::Result<Option<StreamKind>> {
         for kind in [StreamKind::Requests, StreamKind::Report] {
@@ -299,6 +312,7 @@ mod tests {
             job: JobId::random(),
             program: key(ObjectScope::Program, 1).digest,
             input: Some(object(ObjectScope::Input, 2)),
+            input_stream: false,
             params: Default::default(),
             client: String::new(),
             metadata: Default::default(),

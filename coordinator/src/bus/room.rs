@@ -26,6 +26,8 @@ pub struct Room {
     pub reserve: u64,
     /// Bytes in the bucket of objects; 0 is as much as there is.
     pub objects: u64,
+    /// Bytes in the stream of inputs; 0 is as much as there is.
+    pub inputs: u64,
 }
 
 impl Room {
@@ -71,14 +73,27 @@ struct Watched {
 impl Watched {
     async fn prepare(&mut self) -> Result<(), BusError> {
         match self.reserve.fill().await? {
-            true => self.reserve.open_objects(self.room.objects).await,
+            true => self.open_uploads().await,
             false => self.has_filled_up().await,
         }
     }
 
+    async fn open_uploads(&self) -> Result<(), BusError> {
+        self.reserve.open_objects(self.room.objects).await?;
+        self.reserve.open_inputs(self.room.inputs).await
+    }
+
     async fn look(&mut self) -> Result<(), BusError> {
         if !*self.full.borrow() {
-            return if self.reserve.has_room().await? { Ok(()) } else { self.has_filled_up().await };
+            if !self.reserve.has_room().await? {
+                return self.has_filled_up().await;
+            }
+            // Somebody may have deleted the stream, and another is made without its limit.
+            if self.tried.elapsed() >= TRY {
+                self.tried = Instant::now();
+                self.reserve.open_inputs(self.room.inputs).await?;
+            }
+            return Ok(());
         }
         // As much as filling asks for.
         let enough = self.reserve.used().await? + 2 * self.reserve.bytes() <= self.used_when_full;
@@ -87,7 +102,7 @@ impl Watched {
         }
         self.tried = Instant::now();
         if self.reserve.fill().await? {
-            self.reserve.open_objects(self.room.objects).await?;
+            self.open_uploads().await?;
             self.full.send_replace(false);
             gauge!(STORAGE_FULL).set(0);
             tracing::info!("JetStream has room again: uploads are taken, jobs are begun");
@@ -97,7 +112,7 @@ impl Watched {
 
     async fn has_filled_up(&mut self) -> Result<(), BusError> {
         // Uploads first, or they would take what is given up.
-        self.reserve.close_objects().await?;
+        self.reserve.close_uploads().await?;
         self.used_when_full = self.reserve.used().await?;
         self.reserve.release().await?;
         self.tried = Instant::now();

@@ -20,6 +20,7 @@ impl Coordinator {
         for job in self.dropped.clone() {
             self.apply_on_tick(job, Vec::new()).await;
         }
+        self.look_again_at_inputs();
         let overdue: Vec<JobId> = self.jobs_where(|active| {
             let record = &active.stored.record;
             !record.state.is_terminal() && deadline_ms(record).is_some_and(|deadline| unix_ms() >= deadline)
@@ -38,6 +39,7 @@ impl Coordinator {
         // What waits has nothing on the bus.
         for job in self.jobs_where(|active| active.touched.elapsed() >= STILL && !active.stored.record.is_waiting()) {
             self.compare_with_bus(job).await;
+            self.look_at_input(job);
         }
     }
 

@@ -95,10 +95,15 @@ async fn sweep(bus: &Bus, objects: &Objects, records: &Records) -> anyhow::Resul
             _ => None,
         }));
     }
+    let streamed = bus.streamed_jobs().await?;
+    found.extend(&streamed);
     let jobs = bus.jobs().await?;
     for job in found {
         if jobs.get(job).await?.is_some_and(|entry| entry.value.cleaned) {
             tracing::info!(%job, "cleaning up what came after the job's end");
+            if streamed.contains(&job) {
+                bus.purge_input(job).await?;
+            }
             clean_up(bus, records, objects, job).await?;
         }
     }

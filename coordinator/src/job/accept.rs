@@ -38,7 +38,7 @@ impl Defaults {
 /// The record of a new job, whose program and input have so many bytes. A request out of range makes a job that has failed
 /// already: the client that watches it sees why.
 pub fn accept(goal: RequestKind, mut request: JobRequest, bytes: u64, defaults: &Defaults, at_ms: u64) -> JobRecord {
-    if let Err(error) = request.validate() {
+    if let Err(error) = request.validate_for(goal) {
         let failure = Failure::new(FailureKind::Input, format!("request refused: {error}"));
         request.shorten();
         return refuse(first_record(goal, request, bytes, defaults.max_attempts, at_ms), failure);
@@ -61,7 +61,11 @@ pub fn accepted(record: &JobRecord, position: Option<u32>) -> Vec<Command> {
     if record.state.is_terminal() {
         return outstanding(record, at_ms);
     }
-    vec![Command::Publish(event(record, at_ms, EventBody::Accepted { position }))]
+    let mut commands = vec![Command::Publish(event(record, at_ms, EventBody::Accepted { position }))];
+    if record.waits_for_input() {
+        commands.push(Command::Publish(event(record, at_ms, EventBody::WaitingForInput {})));
+    }
+    commands
 }
 
 fn first_record(goal: RequestKind, request: JobRequest, bytes: u64, max_attempts: u32, at_ms: u64) -> JobRecord {
@@ -69,8 +73,8 @@ fn first_record(goal: RequestKind, request: JobRequest, bytes: u64, max_attempts
         v: Version::default(),
         job: request.job,
         goal,
+        state: if request.input_stream { JobState::WaitingForInput } else { JobState::Queued },
         request,
-        state: JobState::Queued,
         progress: Progress::default(),
         keys: None,
         segments: Vec::new(),
@@ -110,6 +114,7 @@ mod tests {
             job: JobId::random(),
             program: Digest::of(b"elf"),
             input: None,
+            input_stream: false,
             params: JobParams::default(),
             client: "x".repeat(1000),
             metadata: [("order".to_owned(), value.to_owned())].into(),

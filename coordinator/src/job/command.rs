@@ -126,7 +126,7 @@ pub fn outstanding(record: &JobRecord, at_ms: u64) -> Vec<Command> {
     if record.state.is_terminal() {
         return if record.cleaned { Vec::new() } else { terminal(record) };
     }
-    if record.is_waiting() {
+    if record.is_waiting() || record.waits_for_input() {
         return Vec::new();
     }
     let mut commands = Vec::new();

@@ -54,17 +54,32 @@ impl World {
 
     /// A job that waits.
     pub fn waiting(goal: RequestKind) -> Self {
+        Self::accepted(goal, false)
+    }
+
+    /// A job that waits for its input.
+    pub fn streamed(goal: RequestKind) -> Self {
+        Self::accepted(goal, true)
+    }
+
+    /// The input that is streamed.
+    pub fn input() -> ObjectRef {
+        object(ObjectScope::Input, "input")
+    }
+
+    fn accepted(goal: RequestKind, input_stream: bool) -> Self {
         let request = JobRequest {
             v: Version::default(),
             job: JobId::random(),
             program: Digest::of(b"elf"),
             input: None,
+            input_stream,
             params: JobParams::default(),
             client: String::new(),
             metadata: Default::default(),
         };
         let record = accept(goal, request, 10, &DEFAULTS, 1_000);
-        let commands = accepted(&record, Some(1));
+        let commands = super::accepted(&record, Some(1));
         Self { record, commands, worker: WorkerId::random(), liar: WorkerId::random(), at_ms: 2_000 }
     }
 

@@ -1,8 +1,8 @@
 //! Whatever order reports come in, however often, and wherever the coordinator is killed: one terminal state.
 
 use proptest::prelude::*;
-use zisk_common::messages::{FailureKind, JobRecord, SegmentRecord, decode, encode};
-use zisk_common::subjects::{Phase, RequestKind};
+use zisk_common::messages::{Failure, FailureKind, JobRecord, SegmentRecord, decode, encode};
+use zisk_common::subjects::{AssignmentKind, EventKind, Phase, RequestKind};
 
 use super::fixtures::*;
 use super::*;
@@ -40,6 +40,8 @@ fn input(world: &World, choice: u8, n: u32, epoch: u64) -> Input {
         24 => return Input::Cleaned,
         25 => failed(FailureKind::Execution, Phase::Executed, None),
         26 => return Input::Admitted,
+        31 => return Input::InputReceived(Some(World::input())),
+        32 => return Input::InputRefused(Failure::new(FailureKind::IncompleteInput, "a chunk is missing")),
         28 => world.bad_proof(n, &challenge),
         30 => world.false_contribution(n),
         29 => match world.rejected(&world.record, n, epoch) {
@@ -66,6 +68,11 @@ fn check(record: &JobRecord) {
     if progress.proven > 0 {
         assert!(record.challenge.is_some());
     }
+    if record.waits_for_input() {
+        assert!(record.segments.is_empty() && record.request.input.is_none() && record.timings.admitted_ms == 0, "{record:?}");
+        assert!(outstanding(record, 0).is_empty());
+    }
+    assert!(!(record.request.input_stream && record.request.input.is_some()));
 }
 
 proptest! {
@@ -102,8 +109,48 @@ proptest! {
     }
 
     #[test]
-    fn a_restart_anywhere_changes_nothing(choices in prop::collection::vec((0u8..31, 0u32..4, 1u64..6), 0..120)) {
-        let mut world = World::waiting(RequestKind::Prove);
+    fn a_streamed_input_comes_once_and_its_job_is_as_any_other(
+        before in prop::collection::vec((0u8..30, 0u32..4, 1u64..6), 0..20),
+        after in prop::collection::vec((0u8..25, 0u32..4, 1u64..6), 0..60),
+    ) {
+        let mut world = World::streamed(RequestKind::Prove);
+        // None that is false, or an honest run need not be the end: in their place what concerns the input.
+        let of = |choice: u8| if choice < 28 { choice } else { choice + 3 };
+        let mut inputs: Vec<Input> = before.iter().map(|&(choice, n, epoch)| input(&world, of(choice), n, epoch)).collect();
+        inputs.push(Input::InputReceived(Some(World::input())));
+        inputs.push(Input::Admitted);
+        inputs.extend(after.iter().map(|&(choice, n, epoch)| input(&world, choice, n, epoch)));
+        inputs.extend(world.honest_run(3, 99));
+        let (mut received, mut plans, mut ends) = (0, 0, 0);
+        for next in inputs {
+            world.apply(next);
+            check(&world.record);
+            for command in &world.commands {
+                match command {
+                    Command::Publish(event) if event.kind() == EventKind::InputReceived => received += 1,
+                    Command::Publish(event) if event.kind().is_terminal() => ends += 1,
+                    Command::Assign(assignment) if assignment.kind() == AssignmentKind::Plan => {
+                        plans += 1;
+                        prop_assert_eq!(received, 1, "a plan before the input");
+                    }
+                    _ => {}
+                }
+            }
+        }
+        prop_assert!(received <= 1 && world.record.state.is_terminal());
+        prop_assert_eq!(ends, 1);
+        prop_assert!(received == 1 || plans == 0);
+        if received == 1 {
+            prop_assert_eq!(world.record.request.input, Some(World::input()));
+        }
+    }
+
+    #[test]
+    fn a_restart_anywhere_changes_nothing(
+        choices in prop::collection::vec((0u8..33, 0u32..4, 1u64..6), 0..120),
+        streamed in any::<bool>(),
+    ) {
+        let mut world = if streamed { World::streamed(RequestKind::Prove) } else { World::waiting(RequestKind::Prove) };
         let mut other = World { record: world.record.clone(), commands: world.commands.clone(), ..World::new(RequestKind::Prove) };
         other.at_ms = world.at_ms;
         (other.worker, other.liar) = (world.worker, world.liar);

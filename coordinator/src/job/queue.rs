@@ -92,13 +92,23 @@ pub struct Queue {
     clients: HashMap<Arc<str>, Client>,
     waiting: usize,
     bytes: u64,
+    /// Jobs whose inputs are being streamed.
+    streaming: usize,
 }
 
 #[derive(Debug, Clone)]
 struct Known {
     client: Arc<str>,
-    /// Priority, acceptance and size of a job that waits; none runs.
-    waits: Option<(u8, u64, u64)>,
+    standing: Standing,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Standing {
+    /// Its input is being streamed: it has no place yet.
+    Streams,
+    /// With its priority, since when, and its size.
+    Waits(u8, u64, u64),
+    Runs,
 }
 
 /// A client with jobs that wait or run. One that has none is forgotten: when it comes back, its new job is younger than
@@ -140,35 +150,40 @@ impl Queue {
         let client = self.clients.entry(name.clone()).or_default();
         client.jobs += 1;
         client.served_ms = client.served_ms.max(record.timings.admitted_ms);
-        let waits = record.is_waiting().then_some((record.priority(), record.timings.accepted_ms, record.bytes));
-        match waits {
-            None => client.running += 1,
-            Some((priority, accepted_ms, bytes)) => {
-                let line = self.lines.entry(Reverse(priority)).or_default().entry(name.clone()).or_default();
-                line.insert((accepted_ms, record.job));
-                self.waiting += 1;
-                self.bytes = self.bytes.saturating_add(bytes);
-            }
-        }
-        self.jobs.insert(record.job, Known { client: name, waits });
+        let standing = if record.waits_for_input() {
+            self.streaming += 1;
+            Standing::Streams
+        } else if record.is_waiting() {
+            let (priority, since_ms) = (record.priority(), record.queued_ms());
+            let line = self.lines.entry(Reverse(priority)).or_default().entry(name.clone()).or_default();
+            line.insert((since_ms, record.job));
+            self.waiting += 1;
+            self.bytes = self.bytes.saturating_add(record.bytes);
+            Standing::Waits(priority, since_ms, record.bytes)
+        } else {
+            client.running += 1;
+            Standing::Runs
+        };
+        self.jobs.insert(record.job, Known { client: name, standing });
     }
 
     /// Forgets a job.
     pub fn forget(&mut self, job: JobId) {
-        let Some(Known { client: name, waits }) = self.jobs.remove(&job) else { return };
+        let Some(Known { client: name, standing }) = self.jobs.remove(&job) else { return };
         if let Some(client) = self.clients.get_mut(&name) {
             client.jobs -= 1;
-            client.running -= usize::from(waits.is_none());
+            client.running -= usize::from(matches!(standing, Standing::Runs));
             if client.jobs == 0 {
                 self.clients.remove(&name);
             }
         }
-        let Some((priority, accepted_ms, bytes)) = waits else { return };
+        self.streaming -= usize::from(matches!(standing, Standing::Streams));
+        let Standing::Waits(priority, since_ms, bytes) = standing else { return };
         self.waiting -= 1;
         self.bytes = self.bytes.saturating_sub(bytes);
         let Some(lines) = self.lines.get_mut(&Reverse(priority)) else { return };
         if let Some(line) = lines.get_mut(&name) {
-            line.remove(&(accepted_ms, job));
+            line.remove(&(since_ms, job));
             if line.is_empty() {
                 lines.remove(&name);
             }
@@ -222,16 +237,18 @@ impl Queue {
         order
     }
 
-    /// Whether one more job of so many bytes may wait, or need not.
+    /// Whether one more job of so many bytes may wait, or need not. One whose input is to be streamed waits for that at least, and is
+    /// counted with those that wait for their turn, for it will be one of them.
     ///
     /// # Errors
     /// Which limit it would exceed.
-    pub fn admits(&self, bytes: u64, limits: &Limits, running: usize) -> Result<(), Full> {
-        if self.waiting == 0 && self.room(running) > 0 {
+    pub fn admits(&self, bytes: u64, streams: bool, limits: &Limits, running: usize) -> Result<(), Full> {
+        if !streams && self.waiting == 0 && self.room(running) > 0 {
             return Ok(());
         }
-        if self.waiting >= usize::try_from(limits.max_jobs).unwrap_or(usize::MAX) {
-            return Err(Full::Jobs { waiting: self.waiting });
+        let waiting = self.waiting + self.streaming;
+        if waiting >= usize::try_from(limits.max_jobs).unwrap_or(usize::MAX) {
+            return Err(Full::Jobs { waiting });
         }
         if self.bytes.saturating_add(bytes) > limits.max_bytes {
             return Err(Full::Bytes { waiting: self.bytes, job: bytes, limit: limits.max_bytes });
@@ -241,12 +258,12 @@ impl Queue {
 
     /// How many more may be begun when `limit` may run.
     pub fn room(&self, limit: usize) -> usize {
-        limit.saturating_sub(self.jobs.len() - self.waiting)
+        limit.saturating_sub(self.jobs.len() - self.waiting - self.streaming)
     }
 
     /// Whether this job waits.
     pub fn is_waiting(&self, job: JobId) -> bool {
-        self.jobs.get(&job).is_some_and(|known| known.waits.is_some())
+        self.jobs.get(&job).is_some_and(|known| matches!(known.standing, Standing::Waits(..)))
     }
 
     /// How many jobs wait.
@@ -259,10 +276,10 @@ impl Queue {
         self.bytes
     }
 
-    /// When the one that has waited longest was accepted.
+    /// When the one that has waited longest began to.
     pub fn oldest_ms(&self) -> Option<u64> {
         let firsts = self.lines.values().flat_map(BTreeMap::values).filter_map(BTreeSet::first);
-        firsts.map(|(accepted_ms, _)| *accepted_ms).min()
+        firsts.map(|(since_ms, _)| *since_ms).min()
     }
 
     fn client(&self, name: &str) -> Client {
@@ -341,20 +358,40 @@ mod tests {
     }
 
     #[test]
+    fn a_job_whose_input_is_streamed_has_no_place_until_it_is_whole() {
+        let mut streamed = World::streamed(RequestKind::Prove).record;
+        streamed.timings.accepted_ms = 1;
+        let later = job("a", 5, 2);
+        let mut queue = queue([&streamed, &later]);
+        assert_eq!((queue.order(), queue.waiting(), queue.room(1), queue.bytes()), (vec![later.job], 1, 1, 10));
+        // Counted where there is a limit, also where it would have its turn at once.
+        assert_eq!(Queue::default().admits(10, true, &Limits { max_jobs: 0, ..LIMITS }, 9), Err(Full::Jobs { waiting: 0 }));
+        assert_eq!(queue.admits(10, false, &Limits { max_jobs: 2, ..LIMITS }, 1), Err(Full::Jobs { waiting: 2 }));
+        // Its place is that of one that came when it was whole.
+        streamed.state = JobState::Queued;
+        streamed.timings.input_ms = 3;
+        queue.note(&streamed);
+        assert_eq!(queue.order(), [later.job, streamed.job]);
+        queue.forget(streamed.job);
+        queue.forget(later.job);
+        assert!(queue.jobs.is_empty() && queue.waiting == 0 && queue.streaming == 0);
+    }
+
+    #[test]
     fn what_exceeds_a_limit_is_refused_by_its_name() {
         let mut queue = Queue::default();
-        assert_eq!(queue.admits(1_000, &LIMITS, 1), Ok(()), "it need not wait");
+        assert_eq!(queue.admits(1_000, false, &LIMITS, 1), Ok(()), "it need not wait");
         queue.note(&begun(job("a", 5, 0), 1));
-        let bytes = queue.admits(101, &LIMITS, 1).unwrap_err();
+        let bytes = queue.admits(101, false, &LIMITS, 1).unwrap_err();
         assert_eq!((bytes, bytes.limit()), (Full::Bytes { waiting: 0, job: 101, limit: 100 }, "bytes"));
         for at_ms in 0..3 {
-            assert_eq!(queue.admits(10, &LIMITS, 1), Ok(()));
+            assert_eq!(queue.admits(10, false, &LIMITS, 1), Ok(()));
             queue.note(&job("a", 5, at_ms));
         }
         assert_eq!((queue.waiting(), queue.bytes(), queue.oldest_ms()), (3, 30, Some(0)));
-        let full = queue.admits(10, &LIMITS, 1).unwrap_err();
+        let full = queue.admits(10, false, &LIMITS, 1).unwrap_err();
         assert!(full.to_string().contains("3 jobs wait, as many as [queue] max_jobs allows"), "{full}");
-        assert_eq!(queue.admits(10, &LIMITS, 2), Err(full), "those that wait go first");
+        assert_eq!(queue.admits(10, false, &LIMITS, 2), Err(full), "those that wait go first");
     }
 
     proptest! {

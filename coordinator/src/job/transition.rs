@@ -1,7 +1,7 @@
 //! One input, one step.
 
 use zisk_common::ids::WorkerId;
-use zisk_common::messages::{EventBody, Failure, FailureKind, Final, JobRecord, JobState, Progress, Report};
+use zisk_common::messages::{EventBody, Failure, FailureKind, Final, JobRecord, JobState, ObjectRef, Progress, Report};
 use zisk_common::subjects::{Phase, RequestKind};
 
 use super::command::{self, Command};
@@ -12,6 +12,10 @@ use super::verdict::{self, Reason, Verdict, count_repeated, note_repeated};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant, reason = "nearly all inputs are reports")]
 pub enum Input {
+    /// The streamed input is whole and stored; none is an empty one.
+    InputReceived(Option<ObjectRef>),
+    /// What was streamed is no input of this job.
+    InputRefused(Failure),
     /// It is the job's turn.
     Admitted,
     /// A worker's report.
@@ -108,7 +112,42 @@ impl Step<'_> {
         }
     }
 
+    /// Nothing of the job is on the bus but its chunks, and no worker has heard of it.
+    fn while_waiting_for_input(&mut self, input: Input) -> Verdict {
+        match input {
+            Input::InputReceived(input) => self.input_received(input),
+            Input::InputRefused(failure) => {
+                self.fail(failure);
+                Verdict::Applied
+            }
+            Input::Cancel { message } => {
+                self.fail(Failure::new(FailureKind::Cancelled, message));
+                Verdict::Applied
+            }
+            Input::Tick => self.tick(),
+            Input::Report(_) | Input::Disproved { .. } => {
+                Verdict::Refused(Reason::Early, "the job's input is not whole yet".to_owned())
+            }
+            Input::Admitted | Input::Elected { .. } | Input::LeaseLost | Input::Cleaned | Input::Resumed => Verdict::Idle,
+        }
+    }
+
+    /// From here on it is a job as any other.
+    fn input_received(&mut self, input: Option<ObjectRef>) -> Verdict {
+        let record = &mut *self.record;
+        record.request.input_stream = false;
+        record.request.input = input;
+        record.bytes = record.bytes.saturating_add(input.map_or(0, |input| input.size));
+        record.state = JobState::Queued;
+        record.timings.input_ms = self.at_ms;
+        self.publish(EventBody::InputReceived { input });
+        Verdict::Applied
+    }
+
     fn while_active(&mut self, input: Input) -> Verdict {
+        if self.record.waits_for_input() {
+            return self.while_waiting_for_input(input);
+        }
         let verdict = match input {
             Input::Admitted if self.record.is_waiting() => self.admitted(),
             Input::Report(report) => self.report(report),
@@ -125,7 +164,12 @@ impl Step<'_> {
             }
             Input::Tick => self.tick(),
             Input::Resumed => self.recount(),
-            Input::Admitted | Input::Elected { .. } | Input::LeaseLost | Input::Cleaned => Verdict::Idle,
+            Input::InputReceived(_)
+            | Input::InputRefused(_)
+            | Input::Admitted
+            | Input::Elected { .. }
+            | Input::LeaseLost
+            | Input::Cleaned => Verdict::Idle,
         };
         if verdict == Verdict::Applied {
             self.advance();
@@ -174,6 +218,12 @@ impl Step<'_> {
         };
         if deadline_ms(self.record).is_none_or(|deadline| self.at_ms < deadline) {
             return Verdict::Idle;
+        }
+        if self.record.waits_for_input() {
+            let message =
+                format!("its streamed input was not whole within its {seconds} s: it was not closed, or not put together");
+            self.fail(Failure::new(FailureKind::Timeout, message));
+            return Verdict::Applied;
         }
         if self.record.is_waiting() {
             let message = format!("not begun within its {seconds} s: it waited for its turn in the queue");

@@ -124,6 +124,8 @@ impl Job {
                 self.accepted_ms = at_ms;
                 self.position = position;
             }
+            EventBody::WaitingForInput {} => self.state = JobState::WaitingForInput,
+            EventBody::InputReceived { .. } => self.state = JobState::Queued,
             EventBody::Admitted {} => {
                 self.admitted_ms = at_ms;
                 self.position = None;

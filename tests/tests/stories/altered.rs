@@ -54,6 +54,10 @@ async fn what_is_altered_by_hand_is_brought_back_and_said() -> Result<()> {
     let prefix = bus.prefix().clone();
     let streams: Vec<String> = StreamKind::ALL.iter().map(|&kind| prefix.stream(kind)).collect();
     let buckets: Vec<String> = BucketKind::ALL.iter().map(|&kind| prefix.bucket(kind)).collect();
+    // How much inputs may take is set a moment later than the rest.
+    let inputs = prefix.stream(StreamKind::Input);
+    until("inputs are bounded", async || Ok(bus.jetstream().get_stream(&inputs).await?.cached_info().config.max_bytes > 0))
+        .await?;
     let before: Vec<stream::Config> = configs(&bus, &streams, &buckets).await?;
 
     // Every stream and bucket another way, every consumer, too.

@@ -42,6 +42,7 @@ fn request() -> JobRequest {
         job: JobId::random(),
         program: Digest::of(b"elf"),
         input: None,
+        input_stream: false,
         params: JobParams::default(),
         client: "test".to_owned(),
         metadata: Default::default(),

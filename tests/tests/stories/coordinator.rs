@@ -227,6 +227,7 @@ fn request(segments: u64) -> JobRequest {
         job: JobId::random(),
         program: Digest::of(b"elf"),
         input: None,
+        input_stream: false,
         params: JobParams { max_steps: Some(segments), ..JobParams::default() },
         client: "test".to_owned(),
         metadata: Default::default(),

@@ -28,6 +28,7 @@ mod sdk;
 mod setup;
 mod stopped;
 mod storage;
+mod streamed;
 mod support;
 mod terminal;
 mod tls;

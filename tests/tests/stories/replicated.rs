@@ -66,6 +66,7 @@ fn request() -> JobRequest {
         job: JobId::random(),
         program: ProgramId::of(b"a program"),
         input: None,
+        input_stream: false,
         params: JobParams::default(),
         client: String::new(),
         metadata: Default::default(),

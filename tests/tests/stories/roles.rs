@@ -156,6 +156,8 @@ async fn a_worker_may_not_act_as_coordinator_or_client() -> Result<()> {
         "publish zisk.v1.assign.segment.job.0",
         "publish zisk.v1.challenge.job",
         "publish zisk.v1.cancel.job",
+        "publish zisk.v1.input.job.0",
+        "publish zisk.v1.input.job.close",
         "publish zisk.v1.event.job.completed",
         "publish zisk.v1.dead.job.plan.0",
         "publish $JS.API.STREAM.CREATE.ZISK_V1_ASSIGN",
@@ -193,6 +195,8 @@ async fn a_client_may_only_ask_and_look() -> Result<()> {
         "publish zisk.v1.assign.segment.job.0",
         "publish zisk.v1.challenge.job",
         "publish zisk.v1.event.job.completed",
+        "publish $JS.API.STREAM.PURGE.ZISK_V1_INPUT",
+        "publish $JS.API.DIRECT.GET.ZISK_V1_INPUT",
         "publish $JS.API.STREAM.CREATE.MINE",
         "publish $JS.API.STREAM.DELETE.ZISK_V1_REQUESTS",
         "publish $JS.API.STREAM.PURGE.ZISK_V1_REQUESTS",
@@ -205,11 +209,18 @@ async fn a_client_may_only_ask_and_look() -> Result<()> {
         "subscribe zisk.v1.api.prove",
         "subscribe zisk.v1.request.>",
         "subscribe zisk.v1.assign.>",
+        "subscribe zisk.v1.input.>",
         "subscribe _INBOX.>",
         "subscribe _INBOX.worker.>",
     ];
-    let allowed =
-        ["publish zisk.v1.request.prove", "publish zisk.v1.api.prove", "publish zisk.v1.cancel.job", "subscribe _INBOX.client.>"];
+    let allowed = [
+        "publish zisk.v1.request.prove",
+        "publish zisk.v1.api.prove",
+        "publish zisk.v1.cancel.job",
+        "publish zisk.v1.input.job.0",
+        "publish zisk.v1.input.job.close",
+        "subscribe _INBOX.client.>",
+    ];
     check("client", &denied, &allowed).await
 }
 

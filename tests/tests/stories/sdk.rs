@@ -49,6 +49,22 @@ async fn story(client: &impl Prover, reference: &Reference) -> Result<()> {
     assert!(progress.iter().any(|step| step.total == Some(segments) && step.done == segments), "{progress:?}");
     assert_eq!(client.download(job).await?.proof, done.proof);
 
+    // The same in parts, none of which is an input.
+    let mut input = client.prove_streamed(&workload.elf, &options()).await?;
+    for part in workload.input.chunks(3) {
+        input.push(part).await?;
+    }
+    let streamed = input.close().await?;
+    let again = client.wait(streamed, |_| {}).await?;
+    assert_eq!(client.verify(&workload.elf, &again.proof)?.outputs, *outputs);
+    let events: Vec<Event> = client.watch(streamed).await?.into_stream().try_collect().await?;
+    assert_eq!(kinds(&events)[..3], ["accepted", "waiting_for_input", "input_received"]);
+    // Nobody ends it: its time does.
+    let hurried = JobOptions { timeout: Some(Duration::from_secs(1)), ..options() };
+    let open = client.execute_streamed(&workload.elf, &hurried).await?;
+    let failed = client.wait(open.job(), |_| {}).await;
+    ensure!(matches!(&failed, Err(ClientError::Failed { failure, .. }) if failure.kind == FailureKind::Timeout), "{failed:?}");
+
     // Verified here; a bit of it changed is seen.
     let proven = client.verify(&workload.elf, &done.proof)?;
     assert_eq!((&proven.outputs, proven.exit_code), (outputs, 0));
@@ -131,5 +147,9 @@ fn blocking_story(client: &blocking::Client<LocalClient>, workload: &Workload) -
     assert_eq!(client.verify(&workload.elf, &done.proof)?.outputs, *outputs);
     assert_eq!(client.download(job)?.proof, done.proof);
     assert_eq!(client.cancel(job)?, Cancellation::EndedBefore(JobState::Completed));
+    let mut input = client.execute_streamed(&workload.elf, &options())?;
+    input.push(&workload.input)?;
+    let done = client.wait(input.close()?, |_| {})?;
+    assert_eq!(zisk_client::output_words(&done.summary.outputs), *outputs);
     Ok(())
 }

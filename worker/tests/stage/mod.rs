@@ -209,6 +209,7 @@ impl Stage {
             job,
             program: program.key.digest,
             input: Some(input),
+            input_stream: false,
             params: params.clone(),
             client: String::new(),
             metadata: Default::default(),

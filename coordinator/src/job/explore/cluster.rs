@@ -4,7 +4,7 @@
 //! their own: an assignment in its set is one that waits, is held, or whose holder died. What costs a fault is bounded
 //! by a budget, so that the states are finite.
 
-use zisk_common::messages::{Assignment, FailureKind, Proof, Report};
+use zisk_common::messages::{Assignment, FailureKind, JobRequest, Proof, Report};
 use zisk_common::subjects::{Phase, RequestKind};
 
 use super::steps::{News, Step, Steps, proof_number, proof_of};
@@ -73,8 +73,8 @@ impl Cluster {
     }
 
     /// The states in which a request was just accepted: in memory, and before a coordinator that died.
-    pub fn first(&mut self, faults: u8) -> Vec<State> {
-        let request = self.steps.world.record.request.clone();
+    pub fn first(&mut self, input_stream: bool, faults: u8) -> Vec<State> {
+        let request = JobRequest { input_stream, ..self.steps.world.record.request.clone() };
         let record = accept(self.goal, request, 10, &DEFAULTS, 1_000);
         let record = self.steps.number_record(record);
         let empty = State {
@@ -290,6 +290,15 @@ impl Cluster {
         self.fault("the coordinator dies", 0, State { up: false, ..*state });
         if self.steps.record(state.record).is_waiting() {
             self.take(state, News::Admitted, Kind::Progress, "is admitted")?;
+        }
+        if self.steps.record(state.record).waits_for_input() {
+            self.take(state, News::InputReceived, Kind::Progress, "has its input")?;
+            self.take(state, News::InputRefused, Kind::Chance, "is streamed something else")?;
+            self.take(state, News::Admitted, Kind::Chance, "is admitted too soon")?;
+        } else {
+            // What put the input together looks twice.
+            self.take(state, News::InputReceived, Kind::Chance, "has its input again")?;
+            self.take(state, News::InputRefused, Kind::Chance, "is streamed something else after all")?;
         }
         let waiting: Vec<u16> = state.reports.numbers().collect();
         for &number in &waiting {

@@ -15,25 +15,28 @@ use self::search::{Explored, explore};
 use self::steps::{Defect, SOUND};
 use super::{Command, Input};
 
-/// Goal, segments, faults: what every run explores.
-const SMALL: [(RequestKind, u32, u8); 5] = [
-    (RequestKind::Setup, 0, 4),
-    (RequestKind::Execute, 0, 4),
-    (RequestKind::Prove, 1, 2),
-    (RequestKind::Prove, 2, 1),
-    (RequestKind::Prove, 3, 1),
+/// Goal, whether the input is streamed, segments, faults: what every run explores.
+const SMALL: [(RequestKind, bool, u32, u8); 7] = [
+    (RequestKind::Setup, false, 0, 4),
+    (RequestKind::Execute, false, 0, 4),
+    (RequestKind::Execute, true, 0, 3),
+    (RequestKind::Prove, false, 1, 2),
+    (RequestKind::Prove, true, 1, 1),
+    (RequestKind::Prove, false, 2, 1),
+    (RequestKind::Prove, false, 3, 1),
 ];
 
 /// With `ZISK_EXPLORE_ALL=1` as well.
-const LARGE: [(RequestKind, u32, u8); 2] = [(RequestKind::Prove, 1, 3), (RequestKind::Prove, 2, 2)];
+const LARGE: [(RequestKind, bool, u32, u8); 2] = [(RequestKind::Prove, false, 1, 3), (RequestKind::Prove, false, 2, 2)];
 
 #[test]
 fn every_job_ends_whatever_happens() {
     let all = std::env::var_os("ZISK_EXPLORE_ALL").is_some_and(|value| value == "1");
     let jobs = SMALL.iter().chain(LARGE.iter().filter(|_| all));
-    for &(goal, segments, faults) in jobs {
-        let name = format!("{goal}, {segments} segments, {faults} faults");
-        match explore(goal, segments, faults, SOUND) {
+    for &(goal, streamed, segments, faults) in jobs {
+        let input = if streamed { ", streamed" } else { "" };
+        let name = format!("{goal}{input}, {segments} segments, {faults} faults");
+        match explore(goal, streamed, segments, faults, SOUND) {
             Ok(Explored { states, moves, records }) => println!("{name}: {states} states, {moves} moves, {records} records"),
             Err(broken) => panic!("{name}: {broken}"),
         }
@@ -145,7 +148,67 @@ const DEFECTS: [(Defect, &str); 12] = [
 #[test]
 fn every_defect_is_found() {
     for (number, (defect, rule)) in DEFECTS.into_iter().enumerate() {
-        let Err(broken) = explore(RequestKind::Prove, 1, 2, defect) else { panic!("defect {number} was not found: {rule}") };
+        let Err(broken) = explore(RequestKind::Prove, false, 1, 2, defect) else {
+            panic!("defect {number} was not found: {rule}")
+        };
+        assert!(broken.rule.contains(rule), "defect {number}: {broken}");
+    }
+}
+
+/// Defects of a job whose input is streamed, each with the rule that shows it.
+const STREAMING: [(Defect, &str); 4] = [
+    (
+        Defect {
+            in_step: |before, input, after, commands| {
+                if before.waits_for_input() && matches!(input, Input::Tick) {
+                    commands.push(Command::Assign(super::command::plan(after)));
+                }
+            },
+            ..SOUND
+        },
+        "no work for a job that has ended",
+    ),
+    (
+        Defect {
+            in_step: |before, input, after, _| {
+                if before.waits_for_input() && matches!(input, Input::InputReceived(_)) {
+                    after.state = JobState::WaitingForInput;
+                }
+            },
+            ..SOUND
+        },
+        "a job whose input came waits for its turn",
+    ),
+    (
+        Defect {
+            in_step: |before, input, after, _| {
+                if matches!(input, Input::InputReceived(_)) && !before.state.is_terminal() {
+                    after.request.input = None;
+                }
+            },
+            ..SOUND
+        },
+        "an input comes once, and stays",
+    ),
+    (
+        Defect {
+            in_step: |before, input, after, _| {
+                if before.waits_for_input() && matches!(input, Input::Cancel { .. }) {
+                    *after = before.clone();
+                }
+            },
+            ..SOUND
+        },
+        "a job's end is told once",
+    ),
+];
+
+#[test]
+fn every_defect_of_streaming_is_found() {
+    for (number, (defect, rule)) in STREAMING.into_iter().enumerate() {
+        let Err(broken) = explore(RequestKind::Execute, true, 0, 1, defect) else {
+            panic!("defect {number} was not found: {rule}")
+        };
         assert!(broken.rule.contains(rule), "defect {number}: {broken}");
     }
 }

@@ -45,7 +45,7 @@ struct Search {
 ///
 /// # Errors
 /// The first rule that does not hold.
-pub fn explore(goal: RequestKind, segments: u32, faults: u8, defect: Defect) -> Result<Explored, Broken> {
+pub fn explore(goal: RequestKind, streamed: bool, segments: u32, faults: u8, defect: Defect) -> Result<Explored, Broken> {
     let cluster = Cluster::new(goal, segments, defect);
     let mut search = Search {
         cluster,
@@ -55,7 +55,7 @@ pub fn explore(goal: RequestKind, segments: u32, faults: u8, defect: Defect) -> 
         progress: Vec::new(),
         rescues: Vec::new(),
     };
-    for state in search.cluster.first(faults) {
+    for state in search.cluster.first(streamed, faults) {
         search.number(state, None);
     }
     let (mut next, mut moves, mut ends) = (0, 0, Vec::new());

@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::rc::Rc;
 
 use zisk_common::messages::{
-    Assignment, DroppedReports, EventBody, JobRecord, JobState, Progress, Report, SegmentRecord, encode,
+    Assignment, DroppedReports, EventBody, Failure, FailureKind, JobRecord, JobState, Progress, Report, SegmentRecord, encode,
 };
 use zisk_common::subjects::{EventKind, RequestKind};
 
@@ -20,6 +20,8 @@ const TOO_LATE_MS: u64 = 1_000_000;
 /// An input, with reports and epochs by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum News {
+    InputReceived,
+    InputRefused,
     Admitted,
     Report(u16),
     /// A final proof that does not verify, by the aggregator or another.
@@ -141,6 +143,8 @@ impl Steps {
 
     fn input(&self, news: News) -> (Input, u64) {
         let input = match news {
+            News::InputReceived => Input::InputReceived(Some(World::input())),
+            News::InputRefused => Input::InputRefused(Failure::new(FailureKind::IncompleteInput, "a chunk is missing")),
             News::Admitted => Input::Admitted,
             News::Report(number) => Input::Report(self.report(number).clone()),
             News::Disproved(number, by_aggregator) => {
@@ -215,6 +219,7 @@ impl Steps {
     pub fn check_ended(&self) -> Result<(), String> {
         let ended = self.records.things.iter().filter(|record| record.state.is_terminal());
         let mut all: Vec<News> = (0..self.reports.len()).map(|number| News::Report(number as u16)).collect();
+        all.extend([News::InputReceived, News::InputRefused]);
         all.extend([News::Admitted, News::Elected(9), News::LeaseLost, News::Cancel, News::Overdue, News::Resumed]);
         for record in ended {
             for &news in &all {
@@ -258,10 +263,18 @@ fn check_step(before: &JobRecord, news: News, input: &Input, after: &JobRecord, 
         rule(kept && transition.commands.is_empty(), "a terminal state is never left")?;
         return Ok(());
     }
-    if after.is_waiting() {
+    if after.is_waiting() || after.waits_for_input() {
         rule(!transition.commands.iter().any(is_work), "no work for a job whose turn has not come")?;
     }
     rule(ends.count() == usize::from(after.state.is_terminal()), "a job's end is told once")?;
+    if before.waits_for_input() && matches!(input, Input::InputReceived(_)) {
+        rule(after.is_waiting(), "a job whose input came waits for its turn")?;
+    }
+    let came = before.waits_for_input() && matches!(input, Input::InputReceived(_));
+    rule(came || before.request.input == after.request.input, "an input comes once, and stays")?;
+    if let Input::InputReceived(input) = input {
+        rule(!came || after.request.input == *input, "an input comes once, and stays")?;
+    }
     if after.state.is_terminal() {
         rule(!transition.commands.iter().any(is_work), "no work for a job that has ended")?;
         rule((after.state == JobState::Completed) == after.failure.is_none(), "a failure has a cause, a success none")?;

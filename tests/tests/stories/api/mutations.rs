@@ -125,6 +125,7 @@ async fn a_thousand_mutations_are_accepted_or_refused_by_a_code() -> Result<()> 
         Sample { endpoint: "setup", body: set_up },
         Sample { endpoint: "status", body: json!({ "job": first["job"] }) },
         Sample { endpoint: "result", body: json!({ "job": first["job"], "inline": false }) },
+        Sample { endpoint: "input", body: json!({ "job": first["job"], "n": 0, "chunk": "AAAA" }) },
         Sample { endpoint: "cancel", body: json!({ "job": JobId::random() }) },
         Sample { endpoint: "jobs", body: json!({ "limit": 3, "after": JobId::random() }) },
         Sample { endpoint: "verify", body: json!({ "proof": { "inline": "AAAA" }, "program": unknown }) },

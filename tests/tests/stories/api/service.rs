@@ -37,7 +37,7 @@ async fn every_coordinator_answers_and_tools_see_the_service() -> Result<()> {
         let mut subjects: Vec<&str> =
             info["endpoints"].as_array().unwrap().iter().filter_map(|it| it["subject"].as_str()).collect();
         subjects.sort_unstable();
-        let names = ["cancel", "execute", "jobs", "prove", "result", "setup", "status", "verify"];
+        let names = ["cancel", "execute", "input", "jobs", "prove", "result", "setup", "status", "verify"];
         assert_eq!(subjects, names.map(|name| format!("zisk.v1.api.{name}")));
         assert_eq!(info["metadata"]["prefix"], "zisk.v1");
     }
