@@ -59,14 +59,18 @@ impl Post for Leadership {
 /// A lease is renewed every third of its time: seldom twice between a read and a write.
 const DEPOSE_ATTEMPTS: u32 = 5;
 
-/// What the key holds.
+/// A lease: what one process at a time does, and who.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Holding<H> {
-    v: Version,
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "ElectionEntry"))]
+pub(crate) struct Holding<H> {
+    /// Schema version.
+    pub(crate) v: Version,
+    /// Who holds it: a worker; under the key of the leader a coordinator.
     #[serde(rename = "worker")]
-    holder: H,
-    /// Unknown (0) until the first renewal: the revision is the answer to the write that would carry it.
-    epoch: u64,
+    pub(crate) holder: H,
+    /// The revision at which it was taken. Unknown (0) until the first renewal: the revision is the answer to the write that would
+    /// carry it.
+    pub(crate) epoch: u64,
 }
 
 impl<H: Serialize + DeserializeOwned> Message for Holding<H> {

@@ -21,6 +21,8 @@ macro_rules! uuid_id {
         #[doc = $doc]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
+        #[cfg_attr(test, derive(schemars::JsonSchema))]
+        #[cfg_attr(test, schemars(extend("format" = "uuid", "pattern" = crate::schemas::UUID)))]
         pub struct $name(Uuid);
 
         impl $name {
@@ -87,6 +89,8 @@ impl JobId {
 /// A blake3 digest; written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("pattern" = crate::schemas::DIGEST)))]
 pub struct Digest([u8; 32]);
 
 impl Digest {

@@ -1,6 +1,7 @@
 //! The bus: subjects, streams, messages, object store, configuration, telemetry. Knows no proving.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod buckets;
 pub mod bus;
 mod clock;
@@ -24,6 +25,8 @@ pub mod presence;
 pub mod publish;
 pub mod pull;
 mod read;
+#[cfg(test)]
+mod schemas;
 pub mod settings;
 pub mod streams;
 pub mod subjects;

@@ -46,6 +46,7 @@ macro_rules! token_enum {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
+        #[cfg_attr(test, derive(schemars::JsonSchema))]
         pub enum $name {
             $($(#[$variant_meta])* #[serde(rename = $token)] $variant,)+
         }
@@ -128,6 +129,30 @@ token_enum! {
         Final => "final",
         /// Something failed for good.
         Failed => "failed",
+    }
+}
+
+token_enum! {
+    /// What the coordinators' service can be asked.
+    ApiEndpoint, "endpoint" {
+        /// Prove a run of a program.
+        Prove => "prove",
+        /// Run a program, without a proof.
+        Execute => "execute",
+        /// Derive a program's keys.
+        Setup => "setup",
+        /// Take a chunk of an input that is streamed, or its end.
+        Input => "input",
+        /// Where a job stands.
+        Status => "status",
+        /// What a job ended with.
+        Result => "result",
+        /// End a job.
+        Cancel => "cancel",
+        /// All jobs, page by page.
+        Jobs => "jobs",
+        /// Whether a proof is valid.
+        Verify => "verify",
     }
 }
 
@@ -348,6 +373,11 @@ impl Prefix {
     /// `<prefix>.api`: what the coordinators' service answers on is below it.
     pub fn api(&self) -> String {
         format!("{self}.api")
+    }
+
+    /// `<prefix>.api.<endpoint>`
+    pub fn api_endpoint(&self, endpoint: ApiEndpoint) -> String {
+        format!("{self}.api.{endpoint}")
     }
 
     /// `<prefix>.assign.<kind>.<job>.<n>`

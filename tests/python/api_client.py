@@ -1,4 +1,5 @@
-"""Submits jobs as docs/api.md says, knowing nothing else of this repository, and compares the answers with those printed there.
+"""Submits jobs as docs/api.md says, knowing nothing else of this repository, and compares the answers with those printed there, and
+what is printed with schemas/.
 
 Usage: api_client.py NATS_URL REPOSITORY
 """
@@ -13,6 +14,8 @@ import struct
 import sys
 
 import nats
+
+from schemas import Schemas
 
 CHAINED = 5
 
@@ -79,9 +82,15 @@ async def main(url, repository):
     connection = await nats.connect(url)
     cluster = Cluster(connection)
 
+    schemas = Schemas(repository / "schemas")
+
     async def as_printed(endpoint):
-        answer = await cluster.expect(f"zisk.v1.api.{endpoint}", filled(printed[endpoint], values))
+        request = filled(printed[endpoint], values)
+        answer = await cluster.expect(f"zisk.v1.api.{endpoint}", request)
         same_shape(answer, printed[f"{endpoint} answer"], endpoint)
+        operation = f"receive-api-{endpoint}"
+        schemas.check(schemas.message(operation), request)
+        schemas.check(schemas.replies(operation)[0], answer)
         return answer
 
     def check_outputs(answer):

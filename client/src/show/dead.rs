@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use zisk_common::ids::JobId;
 use zisk_common::messages::{Dead, DeadLetter};
-use zisk_common::view;
+use zisk_common::view::Incident;
 
 fn letter_json(letter: &DeadLetter) -> Value {
     match &letter.dead {
@@ -17,8 +17,8 @@ fn letter_json(letter: &DeadLetter) -> Value {
             "program": dead.request.program.to_string(),
             "input": dead.request.input.map(|input| input.key.to_string()),
             "attempt": dead.attempt,
-            "failure": view::failure(&dead.failure),
-            "attempts": dead.attempts.iter().map(view::failure).collect::<Vec<_>>(),
+            "failure": Incident::from(&dead.failure),
+            "attempts": dead.attempts.iter().map(Incident::from).collect::<Vec<_>>(),
             "log": dead.failure.log,
         }),
         Dead::Unreadable(message) => json!({

@@ -14,7 +14,7 @@ use zisk_client::Cancellation;
 use zisk_client::local::PhaseSeconds;
 use zisk_common::ids::{JobId, ProgramId};
 use zisk_common::messages::{JobRecord, JobState, QueueOrder, WorkerPresence};
-use zisk_common::view;
+use zisk_common::view::JobStatus;
 use zisk_protocol::PublicValues;
 use zisk_prover::backend::ProofKind;
 
@@ -134,7 +134,7 @@ fn standing(job: &JobRecord, queue: &QueueOrder) -> Option<String> {
 
 pub fn status(job: &JobRecord, queue: &QueueOrder, as_json: bool) {
     if as_json {
-        println!("{}", view::job(job, queue));
+        println!("{}", json!(JobStatus::new(job, queue)));
         return;
     }
     let counts = job.progress;
@@ -175,7 +175,7 @@ pub fn status(job: &JobRecord, queue: &QueueOrder, as_json: bool) {
 
 pub fn jobs(jobs: &[JobRecord], queue: &QueueOrder, as_json: bool) {
     if as_json {
-        println!("{}", Value::Array(jobs.iter().map(|job| view::job(job, queue)).collect()));
+        println!("{}", Value::Array(jobs.iter().map(|job| json!(JobStatus::new(job, queue))).collect()));
         return;
     }
     println!("{:36}  {:8}  {:17}  {:>9}  cause", "job", "kind", "state", "proven");

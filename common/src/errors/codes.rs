@@ -13,6 +13,8 @@ macro_rules! codes {
         /// command line's own.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
+        #[cfg_attr(test, derive(schemars::JsonSchema))]
+        #[cfg_attr(test, schemars(extend("pattern" = "^ZISK-[0-9]{4}$")))]
         pub enum ErrorCode {
             $($(#[$doc])* $name = $number,)+
         }

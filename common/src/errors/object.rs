@@ -14,6 +14,7 @@ const MAX_TEXT: usize = 1000;
 
 /// What went wrong, where, what is allowed there, and where more is said about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ErrorObject {
     /// The code.
     pub code: ErrorCode,

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::bytes::ByteBuf;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
 
 use super::codec::{CodecError, Version, decode, encode};
 use super::object::ObjectRef;
@@ -15,6 +15,7 @@ use crate::subjects::{AssignmentKind, Prefix, RequestKind};
 
 /// Run the program, cut it in segments. Derives the program's keys first when `programs` has none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PlanAssignment {
     /// Schema version.
     pub v: Version,
@@ -24,7 +25,7 @@ pub struct PlanAssignment {
     pub attempt: u32,
     /// Only keys, also an execution, or also segments.
     pub goal: RequestKind,
-    /// The program; its ELF is at [`super::ObjectKey::program`].
+    /// The program; its ELF is in the object store under `program/<id>`.
     pub program: ProgramId,
     /// The input; none is empty.
     pub input: Option<ObjectRef>,
@@ -37,6 +38,7 @@ pub struct PlanAssignment {
 
 /// Contribute one segment and, once the challenge is broadcast, prove it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SegmentAssignment {
     /// Schema version.
     pub v: Version,
@@ -67,6 +69,7 @@ pub struct SegmentAssignment {
 
 /// Fold two neighbouring nodes. The one assignment that is published by a worker: the job's aggregator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FoldAssignment {
     /// Schema version.
     pub v: Version,
@@ -93,6 +96,7 @@ pub struct FoldAssignment {
 
 /// Stand for election as the job's aggregator: the last one's lease expired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AggregateAssignment {
     /// Schema version.
     pub v: Version,

@@ -1,7 +1,7 @@
 //! What all workers of a job must hear; the last per job is kept for those who come late.
 
+use super::bytes::ByteBuf;
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
 
 use super::codec::Version;
 use super::report::FailureKind;
@@ -9,6 +9,7 @@ use crate::ids::JobId;
 
 /// The job's global challenge: proving may begin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Challenge {
     /// Schema version.
     pub v: Version,
@@ -25,6 +26,7 @@ pub struct Challenge {
 
 /// The job has ended without a proof: drop all work on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cancel {
     /// Schema version.
     pub v: Version,

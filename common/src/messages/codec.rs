@@ -38,6 +38,22 @@ impl Version {
     }
 }
 
+#[cfg(test)]
+impl schemars::JsonSchema for Version {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Version".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A schema version that this release reads. One that is newer is refused.",
+            "type": "integer",
+            "minimum": 1,
+            "maximum": SCHEMA_VERSION,
+        })
+    }
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -107,6 +123,12 @@ pub trait Message: Serialize + DeserializeOwned {
 macro_rules! messages {
     ($($type:ty => $name:literal,)+) => {
         $(impl Message for $type { const NAME: &'static str = $name; })+
+
+        /// All of them, for `schemas/`.
+        #[cfg(test)]
+        pub(crate) fn described() -> Vec<crate::schemas::Described> {
+            vec![$(crate::schemas::Described::message::<$type>(),)+]
+        }
     };
 }
 
@@ -129,7 +151,7 @@ messages! {
     super::Challenge => "challenge",
     super::Cancel => "cancel",
     super::Event => "event",
-    super::InputClose => "end of an input",
+    super::InputClose => "input end",
     super::JobRecord => "job record",
     super::SegmentRecord => "segment record",
     super::WorkerPresence => "worker presence",

@@ -1,7 +1,7 @@
 //! What failed for good, set aside for people: with its cause, and what is needed to ask for it again.
 
+use super::bytes::ByteBuf;
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
 
 use super::codec::Version;
 use super::report::Failure;
@@ -16,6 +16,7 @@ const ATTEMPTS: usize = 16;
 
 /// An entry of DEAD.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DeadLetter {
     /// Schema version.
     pub v: Version,
@@ -27,6 +28,7 @@ pub struct DeadLetter {
 
 /// What can be set aside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[allow(clippy::large_enum_variant, reason = "read one at a time")]
 pub enum Dead {
@@ -38,6 +40,7 @@ pub enum Dead {
 
 /// A job that failed through the cluster's fault, or for a unit of work that fails wherever it is tried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DeadJob {
     /// The job.
     pub job: JobId,
@@ -55,6 +58,7 @@ pub struct DeadJob {
 
 /// A message that is none of ours, or of a release we do not read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Unreadable {
     /// The subject it was published on.
     pub subject: String,

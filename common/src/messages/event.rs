@@ -12,6 +12,7 @@ use crate::subjects::{EventKind, Prefix};
 
 /// Something happened to a job. Each carries the counters, so a watcher who starts late shows the right bars at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Event {
     /// Schema version.
     pub v: Version,
@@ -30,6 +31,7 @@ pub struct Event {
 
 /// A job's counters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Progress {
     /// The number of segments, once the program ended.
@@ -50,6 +52,7 @@ pub struct Progress {
 
 /// What happened; serialized as `{"<kind>": {...}}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EventBody {
     /// The request is valid and recorded.
@@ -58,7 +61,7 @@ pub enum EventBody {
         #[serde(default)]
         position: Option<u32>,
     },
-    /// The job's input is being streamed ([`JobRequest::input_stream`](super::JobRequest)).
+    /// The job's input is being streamed.
     WaitingForInput {},
     /// The streamed input is whole: the job waits for its turn.
     InputReceived {

@@ -8,6 +8,7 @@ use super::codec::{CodecError, JSON, Version, decode, decode_as};
 ///
 /// A person may publish one by hand as JSON, so what is not known here is refused rather than ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InputClose {
     /// Schema version.

@@ -1,7 +1,7 @@
 //! The durable record of a job: all a coordinator needs to go on after a restart.
 
+use super::bytes::ByteBuf;
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
 
 use super::codec::Version;
 use super::event::Progress;
@@ -17,11 +17,12 @@ pub const DEFAULT_ATTEMPTS: u32 = 3;
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// Accepted: its input is being streamed, and is not whole yet.
     WaitingForInput,
-    /// Accepted: waits for its turn, then for a worker ([`Timings::admitted_ms`]).
+    /// Accepted: waits for its turn, then for a worker.
     Queued,
     /// The program runs; segments are cut and contributed.
     Executing,
@@ -69,6 +70,7 @@ impl std::fmt::Display for JobState {
 
 /// What a run of the program gave.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ExecutionSummary {
     /// Steps.
     pub steps: u64,
@@ -84,6 +86,7 @@ pub struct ExecutionSummary {
 
 /// One segment of a job, in the bucket `segments` under `<job>.<n>` (docs/decisions/0010-job-records.md).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SegmentRecord {
     /// Schema version.
     pub v: Version,
@@ -107,7 +110,7 @@ pub struct SegmentRecord {
     /// The round that began when it took another's place; 0 when it is the first.
     #[serde(default)]
     pub contribution_round: u32,
-    /// Its proof, once committed; of this round or an earlier one ([`SegmentRecord::node_in`]).
+    /// Its proof, once committed; of this round or an earlier one (`node_round`).
     pub node: Option<ObjectRef>,
     /// The round whose challenge it is under.
     #[serde(default)]
@@ -157,6 +160,7 @@ impl SegmentRecord {
 
 /// A committed fold. Nobody relies on it unseen: an aggregator checks it before it goes on from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FoldRecord {
     /// Who folded.
     pub worker: WorkerId,
@@ -173,6 +177,7 @@ pub struct FoldRecord {
 
 /// A contribution that differs from the committed one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Rival {
     /// The contribution.
     pub contribution: ByteBuf,
@@ -184,6 +189,7 @@ pub struct Rival {
 
 /// A segment proof that was committed and does not stand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RejectedProof {
     /// The proof.
     pub node: ObjectRef,
@@ -203,8 +209,9 @@ pub struct RejectedProof {
 
 /// A contribution or proof that was computed, but is not the one that counts: another attempt's is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Repeated {
-    /// [`Phase::Contribution`] or [`Phase::Proof`].
+    /// `contribution` or `proof`.
     pub phase: Phase,
     /// Who computed it.
     pub worker: WorkerId,
@@ -214,6 +221,7 @@ pub struct Repeated {
 
 /// Reports that changed nothing, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct DroppedReports {
     /// The result was committed already.
@@ -244,6 +252,7 @@ impl DroppedReports {
 /// Who has begun a piece of work that was delivered before and has not come to an end with it, in the bucket `segments`
 /// under `<job>.<segment>.begun` and `<job>.plan.begun`. Entries that stay are workers that were lost over it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Begun {
     /// Schema version.
     pub v: Version,
@@ -253,6 +262,7 @@ pub struct Begun {
 
 /// One aggregator's failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FoldFailure {
     /// Its epoch.
     pub epoch: u64,
@@ -262,6 +272,7 @@ pub struct FoldFailure {
 
 /// When each phase was reached, in milliseconds since the Unix epoch; 0 is not yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Timings {
     /// The request was accepted.
@@ -288,9 +299,10 @@ const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// The jobs that wait for their turn, in the bucket `queue` under [`QueueOrder::KEY`]: written by the leading coordinator when
+/// The jobs that wait for their turn, in the bucket `queue` under `order`: written by the leading coordinator when
 /// it has changed, at most once a second, for people to see. Which job is next follows from the job records alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct QueueOrder {
     /// Schema version.
     pub v: Version,
@@ -311,6 +323,7 @@ impl QueueOrder {
 
 /// A job, in the bucket `jobs` under its id; changed only by compare-and-swap on the entry's revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct JobRecord {
     /// Schema version.
     pub v: Version,

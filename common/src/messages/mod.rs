@@ -4,6 +4,7 @@
 
 mod assignment;
 mod broadcast;
+mod bytes;
 mod cluster;
 mod codec;
 mod dead;
@@ -17,7 +18,10 @@ mod request;
 
 pub use assignment::{AggregateAssignment, Assignment, FoldAssignment, PlanAssignment, SegmentAssignment};
 pub use broadcast::{Cancel, Challenge};
+pub use bytes::ByteBuf;
 pub use cluster::{BusCondition, StoreMark};
+#[cfg(test)]
+pub(crate) use codec::described;
 pub use codec::{
     CONTENT_TYPE, CodecError, JSON, MESSAGE_PACK, Message, PROVER_VERSION, SCHEMA_VERSION, Version, decode, decode_as, encode,
     encode_json, names_a_version,
@@ -41,8 +45,6 @@ pub use request::{
     MAX_METADATA_VALUE, MAX_PRIORITY, MAX_RETENTION_SECONDS, MIN_LOG_SEGMENT_STEPS, MIN_PRIORITY, Metadata, NORMAL_PRIORITY,
     ProofKind, RequestError,
 };
-
-pub use serde_bytes::ByteBuf;
 
 /// Milliseconds since the Unix epoch, now.
 pub fn unix_ms() -> u64 {

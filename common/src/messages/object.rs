@@ -44,7 +44,9 @@ impl ObjectScope {
 
 /// An object's key: its scope and its digest, written as a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(test, schemars(extend("pattern" = crate::schemas::object_key())))]
 pub struct ObjectKey {
     /// What the object is.
     pub scope: ObjectScope,
@@ -116,6 +118,7 @@ impl From<ObjectKey> for String {
 
 /// An object: its key and how many bytes it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ObjectRef {
     /// Where it is and what it hashes to.

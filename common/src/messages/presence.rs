@@ -1,7 +1,7 @@
 //! Who is there, and which programs are known.
 
+use super::bytes::ByteBuf;
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
 
 use super::codec::Version;
 use super::object::ObjectRef;
@@ -9,6 +9,7 @@ use crate::ids::{JobId, ProgramId, WorkerId};
 
 /// A worker, in the bucket `workers` under its id; rewritten while it lives, expires when it does not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WorkerPresence {
     /// Schema version.
     pub v: Version,
@@ -35,6 +36,7 @@ pub struct WorkerPresence {
 
 /// Versions of a worker's parts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Versions {
     /// The release.
@@ -47,6 +49,7 @@ pub struct Versions {
 
 /// What a worker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerState {
     /// Free units only.
@@ -76,6 +79,7 @@ impl WorkerState {
 
 /// How busy a worker is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Load {
     /// Units computing now.
@@ -90,6 +94,7 @@ pub struct Load {
 
 /// The objects that setup derives from a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ProgramKeys {
     /// The proving key.
     pub proving: ObjectRef,
@@ -99,6 +104,7 @@ pub struct ProgramKeys {
 
 /// A program's keys, in the bucket `programs` under the program id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ProgramEntry {
     /// Schema version.
     pub v: Version,

@@ -1,8 +1,8 @@
 //! Results and failures, worker to coordinator.
 
+use super::bytes::ByteBuf;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
 use thiserror::Error;
 
 use super::codec::{CodecError, Version, decode, encode};
@@ -14,6 +14,7 @@ use crate::subjects::{Phase, Prefix};
 
 /// The program's keys are in the object store and in `programs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SetupDone {
     /// Schema version.
     pub v: Version,
@@ -31,6 +32,7 @@ pub struct SetupDone {
 
 /// A segment was cut and is in the object store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Planned {
     /// Schema version.
     pub v: Version,
@@ -48,6 +50,7 @@ pub struct Planned {
 
 /// The program ended; all segments are cut.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Executed {
     /// Schema version.
     pub v: Version,
@@ -77,6 +80,7 @@ pub struct Executed {
 
 /// A segment's contribution.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Contribution {
     /// Schema version.
     pub v: Version,
@@ -96,6 +100,7 @@ pub struct Contribution {
 
 /// A segment's proof is in the object store, as a leaf of the aggregation tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Proof {
     /// Schema version.
     pub v: Version,
@@ -118,6 +123,7 @@ pub struct Proof {
 /// A segment whose contribution was made here is left to an idle worker. Only so that the work this repeats is not taken for
 /// a fault's; the assignment itself goes back with a nak.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GivenBack {
     /// Schema version.
     pub v: Version,
@@ -133,6 +139,7 @@ pub struct GivenBack {
 
 /// The aggregator checked a committed segment proof against the committed contribution and the challenge, and rejects it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Rejected {
     /// Schema version.
     pub v: Version,
@@ -159,6 +166,7 @@ pub struct Rejected {
 
 /// Two neighbouring nodes were folded, by the aggregator or for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Folded {
     /// Schema version.
     pub v: Version,
@@ -183,6 +191,7 @@ pub struct Folded {
 
 /// A fold that is none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RefusedFold {
     /// Whose.
     pub worker: WorkerId,
@@ -192,6 +201,7 @@ pub struct RefusedFold {
 
 /// The final proof is in the object store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Final {
     /// Schema version.
     pub v: Version,
@@ -209,6 +219,7 @@ pub struct Final {
 
 /// Something failed for good: the job cannot succeed, or this attempt of a unit could not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Failed {
     /// Schema version.
     pub v: Version,
@@ -222,6 +233,7 @@ pub struct Failed {
 
 /// Whose fault a failure is, which decides whether trying again can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
     /// The request, the ELF or the input is not usable.
@@ -292,6 +304,7 @@ impl std::fmt::Display for FailureKind {
 
 /// A typed failure: the terminal outcome a user reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[error("{kind} failure: {message}")]
 pub struct Failure {
     /// Whose fault it is.
@@ -304,7 +317,7 @@ pub struct Failure {
     pub phase: Option<Phase>,
     /// On which segment.
     pub segment: Option<u32>,
-    /// The last lines that the worker logged about the job, oldest first ([`crate::job_log`]).
+    /// The last lines that the worker logged about the job, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
 }

@@ -46,6 +46,7 @@ pub type Metadata = BTreeMap<String, String>;
 ///
 /// A person may publish one by hand as JSON, so what is not known here is refused rather than ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct JobRequest {
     /// Schema version.
@@ -55,8 +56,9 @@ pub struct JobRequest {
     pub job: JobId,
     /// The program; its ELF is already in the object store.
     pub program: ProgramId,
-    /// The input, already in the object store; none is an empty input.
+    /// The input, already in the object store (under `input/<digest>`); none is an empty input.
     #[serde(default)]
+    #[cfg_attr(test, schemars(schema_with = "crate::schemas::json_schema::input"))]
     pub input: Option<ObjectRef>,
     /// The input comes after the request, in chunks on `input.<job>.<n>`: the job waits for its end. Then there is no `input`.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -64,12 +66,14 @@ pub struct JobRequest {
     /// How to run and prove it.
     #[serde(default)]
     pub params: JobParams,
-    /// Who asks, at most [`MAX_CLIENT`] bytes: shown to operators, and jobs of one name share what the cluster can do fairly
-    /// with those of the others.
+    /// Who asks, at most 64 bytes: shown to operators, and jobs of one name share what the cluster can do fairly with those of the
+    /// others.
     #[serde(default)]
+    #[cfg_attr(test, schemars(length(max = MAX_CLIENT)))]
     pub client: String,
-    /// At most [`MAX_METADATA`] pairs of the client's own, given back in the job's first and last event and in its record.
+    /// At most 32 pairs of the client's own (keys of 1 to 64 bytes, values of at most 512), given back in the job's first and last event and in its record.
     #[serde(default, skip_serializing_if = "Metadata::is_empty")]
+    #[cfg_attr(test, schemars(schema_with = "crate::schemas::json_schema::metadata"))]
     pub metadata: Metadata,
 }
 
@@ -80,6 +84,7 @@ const fn is_false(flag: &bool) -> bool {
 
 /// What kind of proof a job ends with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProofKind {
     /// One proof about all segment proofs: small, and quick to verify whatever the number of segments.
@@ -91,22 +96,28 @@ pub enum ProofKind {
 
 /// Options of a job; what is not set is the coordinator's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct JobParams {
-    /// log2 of the steps of a segment.
+    /// log2 of the steps of a segment, 10 to 20.
+    #[cfg_attr(test, schemars(range(min = MIN_LOG_SEGMENT_STEPS, max = MAX_LOG_SEGMENT_STEPS)))]
     pub log_segment_steps: Option<u8>,
     /// The kind of proof: recursive when not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proof: Option<ProofKind>,
     /// Steps after which the program is stopped and the job fails.
+    #[cfg_attr(test, schemars(range(min = 1)))]
     pub max_steps: Option<u64>,
     /// Seconds after which the job fails, from its acceptance on: waiting for its turn counts.
+    #[cfg_attr(test, schemars(range(min = 1)))]
     pub timeout_seconds: Option<u64>,
     /// 0 to 9, 5 when not set: among the jobs that wait, those of a higher priority are begun first.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(range(min = MIN_PRIORITY, max = MAX_PRIORITY)))]
     pub priority: Option<u8>,
-    /// Seconds for which the proof is kept after the job's end; 0 is for ever.
+    /// Seconds for which the proof is kept after the job's end; 0 is for ever, and more than ten years are refused.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(range(max = MAX_RETENTION_SECONDS)))]
     pub proof_retention_seconds: Option<u64>,
 }
 

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use zisk_common::api::MAX_INLINE;
 use zisk_common::errors::{ErrorCode, ErrorObject};
 use zisk_common::ids::Digest;
 use zisk_common::messages::{ObjectKey, ObjectRef, ObjectScope};
@@ -10,10 +11,6 @@ use zisk_common::objects::{Objects, StoreUrl};
 
 use super::fields::{Fields, not_allowed, parse, wrong_type};
 use super::value::Value;
-
-/// Most bytes that are taken inline: in base64 they fit a message of a NATS server's default `max_payload`, with room for the rest of
-/// the request.
-pub const MAX_INLINE: usize = 700 * 1024;
 
 /// How much of what is no key is shown.
 const MAX_SHOWN: usize = 120;

@@ -7,8 +7,23 @@ use std::str::FromStr;
 
 use zisk_common::errors::{ErrorCode, ErrorObject};
 use zisk_common::messages::SCHEMA_VERSION;
+use zisk_common::subjects::ApiEndpoint;
 
 use super::value::Value;
+
+/// The fields that a request may have beside its schema version.
+pub const fn known(endpoint: ApiEndpoint) -> &'static [&'static str] {
+    match endpoint {
+        ApiEndpoint::Prove | ApiEndpoint::Execute => &["program", "params", "client", "metadata", "idempotency_key", "input"],
+        // To derive keys takes no input.
+        ApiEndpoint::Setup => &["program", "params", "client", "metadata", "idempotency_key"],
+        ApiEndpoint::Input => &["job", "n", "chunk", "close"],
+        ApiEndpoint::Status | ApiEndpoint::Cancel => &["job"],
+        ApiEndpoint::Result => &["job", "inline"],
+        ApiEndpoint::Jobs => &["limit", "after"],
+        ApiEndpoint::Verify => &["proof", "program", "verifying_key"],
+    }
+}
 
 /// The fields of one object that are still to be read.
 #[derive(Debug)]
@@ -18,11 +33,11 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// A whole request, which may have these fields beside its schema version.
+    /// A whole request for this endpoint.
     ///
     /// # Errors
-    /// When it is no object, of a version not read here, or has another field.
-    pub fn of_request(value: Value, allowed: &[&str]) -> Result<Self, ErrorObject> {
+    /// When it is no object, of a version not read here, or has a field that is not known there.
+    pub fn of_request(value: Value, endpoint: ApiEndpoint) -> Result<Self, ErrorObject> {
         let mut fields = Self::read("", value)?;
         // First: what another version has is not to be called unknown.
         if let Some(version) = fields.integer("v", i128::MIN..=i128::MAX)? {
@@ -34,7 +49,7 @@ impl Fields {
                     .allowing(format!("1 to {SCHEMA_VERSION}")));
             }
         }
-        fields.only(allowed)
+        fields.only(known(endpoint))
     }
 
     /// An object within a request, which may have these fields.

@@ -3,10 +3,12 @@
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 use tokio::time::timeout;
+use zisk_common::api::{ChunkStored, InputClosed};
 use zisk_common::errors::{ErrorCode, ErrorObject};
 use zisk_common::ids::JobId;
 use zisk_common::input::MAX_CHUNKS;
 use zisk_common::messages::{EventBody, InputClose, JobState, Version};
+use zisk_common::subjects::ApiEndpoint;
 use zisk_machine::input::MAX_INPUT_BYTES;
 
 use super::data::inline;
@@ -28,7 +30,7 @@ enum Brought {
 impl Api {
     /// Stores a chunk or an end, of a job that waits for its input.
     pub(super) async fn input(&self, body: Value) -> Result<Json, ErrorObject> {
-        let mut fields = Fields::of_request(body, &["job", "n", "chunk", "close"])?;
+        let mut fields = Fields::of_request(body, ApiEndpoint::Input)?;
         let job = job(&mut fields)?;
         let brought = brought(&mut fields)?;
         // Of a job that no coordinator has taken yet it is stored, and found when one does.
@@ -45,12 +47,12 @@ impl Api {
             Brought::Chunk(n, chunk) => {
                 let bytes = chunk.len();
                 let stored = self.bus.push_input(job, n, chunk).await?;
-                Ok(json!({ "job": job, "n": n, "bytes": bytes, "duplicate": stored.duplicate }))
+                Ok(json!(ChunkStored { job, n, bytes: bytes as u64, duplicate: stored.duplicate }))
             }
             Brought::Close(close) => {
                 self.bus.close_input(job, &close).await?;
                 let state = self.after_close(job).await?;
-                Ok(json!({ "job": job, "chunks": close.chunks, "bytes": close.bytes, "state": state }))
+                Ok(json!(InputClosed { job, chunks: close.chunks, bytes: close.bytes, state }))
             }
         }
     }

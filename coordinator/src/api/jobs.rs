@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use tokio::time::{Instant, sleep, timeout};
+use zisk_common::api::{Cancelled, JobsPage, MAX_PAGE, PAGE};
 use zisk_common::errors::{ErrorCode, ErrorObject};
 use zisk_common::ids::JobId;
 use zisk_common::messages::{Cancel, JobRecord, JobState, ObjectRef, QueueOrder};
-use zisk_common::subjects::StreamKind;
-use zisk_common::view;
+use zisk_common::subjects::{ApiEndpoint, StreamKind};
+use zisk_common::view::{JobProof, JobResult, JobStatus};
 
 use super::data::{PROOF, base64};
 use super::fields::Fields;
@@ -19,24 +20,20 @@ use super::{ANSWER_WITHIN, Api};
 const JOB: &str = "a job id, as api.prove gives it: a lower-case hyphenated UUID";
 /// How often to look whether a request was taken.
 const LOOK: Duration = Duration::from_millis(50);
-/// Most jobs of one page.
-const MAX_PAGE: usize = 100;
-/// Jobs of a page, unless the request says.
-const PAGE: usize = 20;
 /// Beside the proof, an answer has at most so many bytes: outputs and what the guest printed.
 const AROUND_PROOF: usize = 128 * 1024;
 
 impl Api {
     /// Where a job stands.
     pub(super) async fn status(&self, body: Value) -> Result<Json, ErrorObject> {
-        let mut fields = Fields::of_request(body, &["job"])?;
+        let mut fields = Fields::of_request(body, ApiEndpoint::Status)?;
         let record = self.known(job(&mut fields)?).await?;
-        Ok(view::job(&record, &self.queue_of([&record]).await?))
+        Ok(json!(JobStatus::new(&record, &self.queue_of([&record]).await?)))
     }
 
     /// What a job ended with.
     pub(super) async fn result(&self, body: Value) -> Result<Json, ErrorObject> {
-        let mut fields = Fields::of_request(body, &["job", "inline"])?;
+        let mut fields = Fields::of_request(body, ApiEndpoint::Result)?;
         let (job, inline) = (job(&mut fields)?, fields.flag("inline")?.unwrap_or(true));
         let record = self.known(job).await?;
         if let Some(failure) = &record.failure {
@@ -46,11 +43,12 @@ impl Api {
             let message = format!("job {job} has no result yet, it is {}", record.state);
             return Err(ErrorObject::new(ErrorCode::NotEnded, message).of(job));
         }
-        let mut answer = view::result(&record);
+        let mut answer = JobResult::new(&record);
         if let Some(proof) = record.proof {
-            answer["proof"] = json!({ "key": proof.key, "bytes": proof.size, "inline": self.inline(proof, inline).await? });
+            let inline = self.inline(proof, inline).await?;
+            answer.proof = Some(JobProof { key: proof.key, bytes: proof.size, inline });
         }
-        Ok(answer)
+        Ok(json!(answer))
     }
 
     /// The proof in base64, where it is wanted and fits a message.
@@ -71,10 +69,10 @@ impl Api {
 
     /// Ends a job, also one whose request no coordinator has taken yet.
     pub(super) async fn cancel(&self, body: Value) -> Result<Json, ErrorObject> {
-        let mut fields = Fields::of_request(body, &["job"])?;
+        let mut fields = Fields::of_request(body, ApiEndpoint::Cancel)?;
         let job = job(&mut fields)?;
         let record = self.once_taken(job).await?;
-        let answer = |state: JobState| json!({ "job": job, "cancelled": state == JobState::Cancelled, "state": state });
+        let answer = |state: JobState| json!(Cancelled { job, cancelled: state == JobState::Cancelled, state });
         if let Some(state) = record.map(|record| record.state).filter(|state| state.is_terminal()) {
             return Ok(answer(state));
         }
@@ -99,8 +97,8 @@ impl Api {
 
     /// A page of jobs, in the order of their ids: to know the newest, all records would have to be read.
     pub(super) async fn jobs(&self, body: Value) -> Result<Json, ErrorObject> {
-        let mut fields = Fields::of_request(body, &["limit", "after"])?;
-        let limit = fields.integer("limit", 1..=MAX_PAGE as u64)?.map_or(PAGE, |limit| limit as usize);
+        let mut fields = Fields::of_request(body, ApiEndpoint::Jobs)?;
+        let limit = usize::from(fields.integer("limit", 1..=MAX_PAGE)?.unwrap_or(PAGE));
         let after: Option<JobId> = fields.parsed("after", JOB)?;
         self.objects().await?;
         let jobs = self.bus.jobs().await?;
@@ -115,8 +113,8 @@ impl Api {
             records.extend(self.record(id).await?);
         }
         let queue = self.queue_of(&records).await?;
-        let shown: Vec<Json> = records.iter().map(|record| view::job(record, &queue)).collect();
-        Ok(json!({ "jobs": shown, "next": next }))
+        let jobs = records.iter().map(|record| JobStatus::new(record, &queue)).collect();
+        Ok(json!(JobsPage { jobs, next }))
     }
 
     pub(super) async fn record(&self, job: JobId) -> Result<Option<JobRecord>, ErrorObject> {

@@ -4,6 +4,8 @@
 //! every client's does. Answers and errors are as docs/api.md says.
 
 pub mod data;
+#[cfg(test)]
+mod described;
 pub mod fields;
 mod input;
 mod jobs;
@@ -28,7 +30,7 @@ use zisk_common::bus::Bus;
 use zisk_common::errors::{ErrorCode, ErrorObject};
 use zisk_common::messages::{CONTENT_TYPE, SCHEMA_VERSION};
 use zisk_common::objects::{Objects, StoreUrl};
-use zisk_common::subjects::RequestKind;
+use zisk_common::subjects::{ApiEndpoint, RequestKind};
 
 use self::value::{Encoding, Value};
 use self::verify::MAX_VERIFICATIONS;
@@ -43,44 +45,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 const FINISHED_WITHIN: Duration = Duration::from_secs(2);
 /// Idempotency key.
 const MESSAGE_ID: &str = "Nats-Msg-Id";
-
-/// What can be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Endpoint {
-    Submit(RequestKind),
-    Input,
-    Status,
-    Result,
-    Cancel,
-    Jobs,
-    Verify,
-}
-
-impl Endpoint {
-    const ALL: [Self; 9] = [
-        Self::Submit(RequestKind::Prove),
-        Self::Submit(RequestKind::Execute),
-        Self::Submit(RequestKind::Setup),
-        Self::Input,
-        Self::Status,
-        Self::Result,
-        Self::Cancel,
-        Self::Jobs,
-        Self::Verify,
-    ];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Submit(kind) => kind.as_str(),
-            Self::Input => "input",
-            Self::Status => "status",
-            Self::Result => "result",
-            Self::Cancel => "cancel",
-            Self::Jobs => "jobs",
-            Self::Verify => "verify",
-        }
-    }
-}
 
 /// The service while it runs.
 pub struct Running {
@@ -118,9 +82,9 @@ pub async fn start(bus: &Bus, store: &StoreUrl, max_jobs: usize) -> Result<Runni
         turn: Mutex::new(()),
     });
     let in_hand = Arc::new(Semaphore::new(MAX_IN_HAND));
-    let group = service.group(bus.prefix().api());
-    for endpoint in Endpoint::ALL {
-        let mut requests = group.endpoint_builder().name(endpoint.name()).add(endpoint.name()).await?;
+    for &endpoint in ApiEndpoint::ALL {
+        let subject = bus.prefix().api_endpoint(endpoint);
+        let mut requests = service.endpoint_builder().name(endpoint.as_str()).add(subject).await?;
         let (api, in_hand) = (api.clone(), in_hand.clone());
         tokio::spawn(async move {
             while let Some(request) = requests.next().await {
@@ -148,14 +112,14 @@ impl Running {
     }
 }
 
-async fn answer(api: Arc<Api>, endpoint: Endpoint, request: Request, permit: Option<OwnedSemaphorePermit>) {
+async fn answer(api: Arc<Api>, endpoint: ApiEndpoint, request: Request, permit: Option<OwnedSemaphorePermit>) {
     let client = api.bus.client().clone();
     let headers = request.message.headers.as_ref();
     let header = |name| headers.and_then(|headers| headers.get(name)).map(|value| value.as_str().to_owned());
     let (content_type, message_id) = (header(CONTENT_TYPE), header(MESSAGE_ID));
     let body = request.message.payload.clone();
     if request.message.reply.is_none() {
-        tracing::warn!(endpoint = endpoint.name(), "a request without a reply subject is not done: use `nats req`");
+        tracing::warn!(endpoint = endpoint.as_str(), "a request without a reply subject is not done: use `nats req`");
         return;
     }
     let encoding = Encoding::of(content_type.as_deref(), &body);
@@ -172,7 +136,7 @@ async fn answer(api: Arc<Api>, endpoint: Endpoint, request: Request, permit: Opt
         }
     };
     if let Err(error) = &done {
-        tracing::debug!(endpoint = endpoint.name(), code = %error.code, field = error.field, "request refused: {}", error.message);
+        tracing::debug!(endpoint = endpoint.as_str(), code = %error.code, field = error.field, "request refused: {}", error.message);
     }
     reply(&client, request, written_as, done).await;
 }
@@ -226,20 +190,22 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 impl Api {
     async fn done(
         &self,
-        endpoint: Endpoint,
+        endpoint: ApiEndpoint,
         encoding: Encoding,
         body: &Bytes,
         message_id: Option<&str>,
     ) -> Result<Json, ErrorObject> {
         let body = Value::read(encoding, body)?;
         match endpoint {
-            Endpoint::Submit(goal) => self.submit(goal, body, message_id).await,
-            Endpoint::Input => self.input(body).await,
-            Endpoint::Status => self.status(body).await,
-            Endpoint::Result => self.result(body).await,
-            Endpoint::Cancel => self.cancel(body).await,
-            Endpoint::Jobs => self.jobs(body).await,
-            Endpoint::Verify => self.verify(body).await,
+            ApiEndpoint::Prove => self.submit(RequestKind::Prove, body, message_id).await,
+            ApiEndpoint::Execute => self.submit(RequestKind::Execute, body, message_id).await,
+            ApiEndpoint::Setup => self.submit(RequestKind::Setup, body, message_id).await,
+            ApiEndpoint::Input => self.input(body).await,
+            ApiEndpoint::Status => self.status(body).await,
+            ApiEndpoint::Result => self.result(body).await,
+            ApiEndpoint::Cancel => self.cancel(body).await,
+            ApiEndpoint::Jobs => self.jobs(body).await,
+            ApiEndpoint::Verify => self.verify(body).await,
         }
     }
 

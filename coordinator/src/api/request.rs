@@ -1,5 +1,6 @@
 //! Reading a request for a job: every field, before anything is looked up or stored.
 
+use zisk_common::api::MAX_IDEMPOTENCY_KEY;
 use zisk_common::errors::ErrorObject;
 use zisk_common::ids::{Digest, JobId, ProgramId};
 use zisk_common::messages::{
@@ -7,14 +8,11 @@ use zisk_common::messages::{
     MIN_PRIORITY, Metadata, ObjectRef, ProofKind, Version,
 };
 use zisk_common::objects::StoreUrl;
-use zisk_common::subjects::RequestKind;
+use zisk_common::subjects::{ApiEndpoint, RequestKind};
 
 use super::data::{Data, INPUT, PROGRAM};
 use super::fields::{Fields, not_allowed};
 use super::value::Value;
-
-/// Longest idempotency key, in bytes.
-const MAX_KEY: usize = 128;
 
 /// A request for a job.
 #[derive(Debug)]
@@ -43,10 +41,12 @@ impl Asked {
     /// # Errors
     /// The first thing that is wrong.
     pub fn read(goal: RequestKind, body: Value, message_id: Option<&str>, store: &StoreUrl) -> Result<Self, ErrorObject> {
-        const ALL: [&str; 6] = ["program", "params", "client", "metadata", "idempotency_key", "input"];
-        // To derive keys takes no input.
-        let allowed = if goal == RequestKind::Setup { &ALL[..5] } else { &ALL[..] };
-        let mut fields = Fields::of_request(body, allowed)?;
+        let endpoint = match goal {
+            RequestKind::Setup => ApiEndpoint::Setup,
+            RequestKind::Execute => ApiEndpoint::Execute,
+            RequestKind::Prove => ApiEndpoint::Prove,
+        };
+        let mut fields = Fields::of_request(body, endpoint)?;
         let program = fields.required("program", PROGRAM.expected())?;
         let program = PROGRAM.read("program", program, store)?;
         let input = fields.take("input").map(|value| input(value, store)).transpose()?;
@@ -57,7 +57,7 @@ impl Asked {
             None => Metadata::new(),
             Some(value) => Fields::texts("metadata", value)?.into_iter().collect(),
         };
-        let key = idempotency_key(fields.text("idempotency_key", MAX_KEY)?, message_id)?;
+        let key = idempotency_key(fields.text("idempotency_key", MAX_IDEMPOTENCY_KEY)?, message_id)?;
         let asked = Self { goal, program, input, input_stream, params, client, metadata, key };
         // What bounds a request of any origin.
         asked.request(JobId::random(), Digest::from_bytes([0; 32]), None)?;
@@ -117,7 +117,7 @@ fn params(value: Value) -> Result<JobParams, ErrorObject> {
 }
 
 fn idempotency_key(field: Option<String>, header: Option<&str>) -> Result<Option<String>, ErrorObject> {
-    let expected = format!("a text of 1 to {MAX_KEY} bytes, in this field or in the header Nats-Msg-Id");
+    let expected = format!("a text of 1 to {MAX_IDEMPOTENCY_KEY} bytes, in this field or in the header Nats-Msg-Id");
     let key = match (field, header) {
         (Some(field), Some(header)) if field != header => {
             let value = "another than the header Nats-Msg-Id";
@@ -128,7 +128,7 @@ fn idempotency_key(field: Option<String>, header: Option<&str>) -> Result<Option
         (None, None) => return Ok(None),
     };
     match key.len() {
-        1..=MAX_KEY => Ok(Some(key)),
+        1..=MAX_IDEMPOTENCY_KEY => Ok(Some(key)),
         bytes => Err(not_allowed("idempotency_key", &format!("{bytes} bytes long"), &expected)),
     }
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 use tokio::time::timeout;
+use zisk_common::api::{Submitted, SubmittedState};
 use zisk_common::errors::{ErrorCode, ErrorObject};
 use zisk_common::ids::{Digest, JobId};
 use zisk_common::messages::{EventBody, JobParams, JobRecord, JobState, ObjectKey, ObjectRef, ObjectScope};
@@ -14,6 +15,8 @@ use super::data::{Data, INPUT, PROGRAM};
 use super::request::Asked;
 use super::value::Value;
 use super::{ANSWER_WITHIN, Api, blocking};
+
+const QUEUED: SubmittedState = SubmittedState::Taken(JobState::Queued);
 
 impl Api {
     /// Makes a job of a request: nothing is stored before all of it is found to be right.
@@ -53,16 +56,16 @@ impl Api {
         let mut events = self.bus.events(job);
         let (state, position) = match timeout(ANSWER_WITHIN, events.next()).await {
             // Stored, so it holds: a coordinator will come.
-            Err(_) => ("submitted", None),
+            Err(_) => (SubmittedState::Submitted, None),
             Ok(Err(error)) => return Err(ErrorObject::new(ErrorCode::OtherRelease, error.to_string()).of(job)),
             Ok(Ok(event)) => match event.body {
-                EventBody::Accepted { .. } if asked.input_stream => (JobState::WaitingForInput.as_str(), None),
-                EventBody::Accepted { position } => ("queued", position),
+                EventBody::Accepted { .. } if asked.input_stream => (SubmittedState::Taken(JobState::WaitingForInput), None),
+                EventBody::Accepted { position } => (QUEUED, position),
                 EventBody::Failed { failure } | EventBody::Cancelled { failure } => {
                     return Err(ErrorObject::from(&failure).of(job));
                 }
                 // Its first event went with the stream it was in.
-                _ => ("queued", None),
+                _ => (QUEUED, None),
             },
         };
         // Of two different requests with one key at the same moment, one was first.
@@ -71,14 +74,14 @@ impl Api {
         {
             check_same(&asked, &record)?;
         }
-        Ok(json!({ "job": job, "state": state, "position": position }))
+        Ok(json!(Submitted { job, state, position }))
     }
 
     /// Answers a request that was made before.
     async fn same(&self, asked: &Asked, record: &JobRecord) -> Result<Json, ErrorObject> {
         check_same(asked, record)?;
         let position = self.position(record).await?;
-        Ok(json!({ "job": record.job, "state": record.state, "position": position }))
+        Ok(json!(Submitted { job: record.job, state: SubmittedState::Taken(record.state), position }))
     }
 }
 

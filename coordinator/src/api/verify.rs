@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
+use zisk_common::api::Verified;
 use zisk_common::errors::{ErrorCode, ErrorObject};
-use zisk_prover::backend::BackendError;
+use zisk_common::messages;
+use zisk_common::subjects::ApiEndpoint;
+use zisk_prover::backend::{BackendError, ProofKind};
 use zisk_recursion::builtin::built_in;
 
 use super::data::{Data, PROGRAM, PROOF, VERIFYING_KEY};
@@ -28,7 +31,7 @@ enum By {
 impl Api {
     /// Verifies a proof: beside everything else, one at a time, for it takes a core and memory.
     pub(super) async fn verify(&self, body: Value) -> Result<Json, ErrorObject> {
-        let mut fields = Fields::of_request(body, &["proof", "program", "verifying_key"])?;
+        let mut fields = Fields::of_request(body, ApiEndpoint::Verify)?;
         let proof = PROOF.read("proof", fields.required("proof", PROOF.expected())?, &self.store)?;
         let by = match (fields.take("program"), fields.take("verifying_key")) {
             (Some(program), None) => By::Program(PROGRAM.read("program", program, &self.store)?),
@@ -57,12 +60,15 @@ impl Api {
             Ok::<_, Refused>((backend.kind(&proof), public))
         });
         match verified.await? {
-            Ok((kind, public)) => Ok(json!({
-                "valid": true,
-                "kind": kind.as_str(),
-                "outputs": public.outputs,
-                "exit_code": public.exit_code,
-                "proof_bytes": bytes,
+            Ok((kind, public)) => Ok(json!(Verified {
+                valid: true,
+                kind: match kind {
+                    ProofKind::Recursive => messages::ProofKind::Recursive,
+                    ProofKind::Bundle => messages::ProofKind::Bundle,
+                },
+                outputs: public.outputs,
+                exit_code: public.exit_code,
+                proof_bytes: bytes as u64,
             })),
             Err(refused) => Err(refused.into()),
         }

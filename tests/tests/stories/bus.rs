@@ -9,13 +9,12 @@ use bytes::Bytes;
 use futures::future::join_all;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use serde_bytes::ByteBuf;
 use zisk_common::bus::{Bus, BusConfig, ConnectError};
 use zisk_common::follow::Broadcast;
 use zisk_common::ids::{Digest, JobId, WorkerId};
 use zisk_common::keep_alive::KeepAlive;
 use zisk_common::messages::{
-    Cancel, Challenge, Event, EventBody, JobParams, JobRequest, Load, ObjectKey, ObjectRef, ObjectScope, ProgramEntry,
+    ByteBuf, Cancel, Challenge, Event, EventBody, JobParams, JobRequest, Load, ObjectKey, ObjectRef, ObjectScope, ProgramEntry,
     ProgramKeys, Progress, Version, Versions, WorkerPresence, WorkerState, decode, unix_ms,
 };
 use zisk_common::objects::{JetStreamStore, ObjectError, Objects, StoreUrl};
