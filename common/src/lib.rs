@@ -33,5 +33,6 @@ pub mod subjects;
 pub mod survey;
 pub mod telemetry;
 pub mod tls;
+pub mod trace;
 pub mod traffic;
 pub mod view;

@@ -15,7 +15,8 @@ use crate::messages::{
     Assignment, CONTENT_TYPE, Cancel, Challenge, CodecError, DeadLetter, Event, JobRequest, MESSAGE_PACK, PROVER_VERSION, Report,
     encode,
 };
-use crate::subjects::RequestKind;
+use crate::subjects::{RequestKind, Subject};
+use crate::trace::{TRACEPARENT, traceparent};
 
 /// Longest pause between two attempts: what it adds to the time that an election takes.
 const MAX_PAUSE: Duration = Duration::from_millis(400);
@@ -54,6 +55,9 @@ impl Bus {
     ) -> Result<Stored, BusError> {
         if headers.get(CONTENT_TYPE).is_none() {
             headers.insert(CONTENT_TYPE, MESSAGE_PACK);
+        }
+        if let Some(job) = self.prefix().parse(&subject).ok().and_then(Subject::job) {
+            headers.insert(TRACEPARENT, traceparent(job));
         }
         let message_id = self.message_id(message_id);
         let begun = Instant::now();
@@ -94,7 +98,10 @@ impl Bus {
     /// As [`Bus::publish`].
     pub async fn publish_request(&self, kind: RequestKind, request: &JobRequest) -> Result<Stored, BusError> {
         let id = format!("request.{}", request.job);
-        self.publish(self.prefix().request(kind), &id, encode(request)?).await
+        let mut headers = HeaderMap::new();
+        // Its subject does not name the job.
+        headers.insert(TRACEPARENT, traceparent(request.job));
+        self.publish_with(headers, self.prefix().request(kind), &id, encode(request)?).await
     }
 
     /// Publishes an assignment for workers whose prover has this version. In a header: it is to be read even where the

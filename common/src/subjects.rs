@@ -559,6 +559,15 @@ pub enum Subject {
 }
 
 impl Subject {
+    /// The job that it names.
+    pub const fn job(self) -> Option<JobId> {
+        match self {
+            Self::Assign { job, .. } | Self::Report { job, .. } | Self::Event { job, .. } | Self::Dead { job, .. } => Some(job),
+            Self::Challenge(job) | Self::Cancel(job) | Self::InputClose(job) | Self::InputChunk { job, .. } => Some(job),
+            Self::Request(_) | Self::DeadUnreadable { .. } => None,
+        }
+    }
+
     fn from_tokens(tokens: &[&str]) -> Result<Self, String> {
         fn job(token: &str) -> Result<JobId, String> {
             token.parse().map_err(|error: crate::ids::InvalidId| error.to_string())

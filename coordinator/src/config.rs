@@ -21,6 +21,9 @@ pub struct Config {
     pub coordinator: Core,
     /// Where it shows its metrics.
     pub metrics: Metrics,
+    /// Where it sends traces.
+    #[serde(default)]
+    pub traces: Traces,
     /// What it logs.
     pub logging: LogArgs,
     /// How it reaches NATS.
@@ -91,6 +94,14 @@ pub struct Metrics {
     pub host: String,
     /// Listen port.
     pub port: u16,
+}
+
+/// `[traces]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traces {
+    /// OpenTelemetry collector.
+    pub endpoint: Option<String>,
 }
 
 /// `[nats]`

@@ -48,7 +48,7 @@ fn keys() -> Vec<Key> {
     keys
 }
 
-fn service() -> [Key; 11] {
+fn service() -> [Key; 12] {
     [
         Key::new("service.name", Kind::Text(None), "Shown in the log").default("ZisK Coordinator"),
         Key::new("service.environment", Kind::OneOf(&["development", "staging", "production"]), "Shown in the log")
@@ -90,7 +90,20 @@ fn service() -> [Key; 11] {
         Key::port("metrics.port", "Port of /health, /ready and /metrics; 0 picks a free one")
             .default("9090")
             .flag("metrics-port"),
+        Key::new(
+            "traces.endpoint",
+            Kind::Url(Some(is_collector)),
+            "OpenTelemetry collector that gets a trace of each job that has ended, by OTLP over HTTP",
+        )
+        .variables(&["OTEL_EXPORTER_OTLP_ENDPOINT"]),
     ]
+}
+
+fn is_collector(text: &str) -> Result<(), String> {
+    match text.starts_with("http://") || text.starts_with("https://") {
+        true => Ok(()),
+        false => Err("expected http://host:4318 or https://host".to_owned()),
+    }
 }
 
 fn jobs() -> [Key; 10] {

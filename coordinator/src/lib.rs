@@ -9,4 +9,5 @@ pub mod keys;
 pub mod leadership;
 pub mod metric_definitions;
 pub mod service;
+mod traces;
 mod ui;

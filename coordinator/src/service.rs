@@ -123,6 +123,10 @@ async fn lead(
     let Some(coordinator) = prepared else { return Ok(()) };
     tracing::info!("coordinator ready: it leads");
     let end = stop.child_token();
+    if let Some(endpoint) = config.traces.endpoint.clone() {
+        let (traces, end) = (crate::traces::follow(bus.clone(), endpoint, config.service.name.clone()), end.clone());
+        tokio::spawn(async move { until_stopped(&end, traces).await });
+    }
     let mut working = tokio::spawn(coordinator.run(end.clone()));
     tokio::select! {
         ended = &mut working => ended.context("the coordinator's loop failed")?,

@@ -137,7 +137,9 @@ impl Place {
                 })
                 .collect(),
             Kind::Text(_) | Kind::Url(_) => {
-                let some = ["nats://a:1", "nats://b:2", "file:///a", "file:///b", "info", "debug", "zisk.a", "zisk.b", "7"];
+                let urls = ["nats://a:1", "nats://b:2", "file:///a", "file:///b", "http://a:1", "https://b"];
+                let words = ["info", "debug", "zisk.a", "zisk.b", "7"];
+                let some: Vec<&str> = urls.into_iter().chain(words).collect();
                 let some = some.iter().filter(|text| key.parse(text).is_ok());
                 some.map(|&text| text.to_owned()).collect()
             }

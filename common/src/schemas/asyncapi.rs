@@ -6,6 +6,7 @@ use super::Described;
 use super::channels::{Channel, RAW, describe, values};
 use crate::messages::{CONTENT_TYPE, JSON, MESSAGE_PACK, PROVER_VERSION, SCHEMA_VERSION};
 use crate::subjects::DEFAULT_PREFIX;
+use crate::trace::TRACEPARENT;
 
 /// Where answers of the service come to: no subject is given, so it has no address.
 pub const REPLIES: &str = "api-replies";
@@ -161,6 +162,7 @@ fn headers(name: &str, channel: Option<&Channel>) -> (&'static str, Option<Value
     let one_of = |text: &str| json!({ "description": text, "type": "string", "enum": [MESSAGE_PACK, JSON] });
     let headers =
         |properties: Value, required: &[&str]| Some(json!({ "type": "object", "properties": properties, "required": required }));
+    let trace = || json!({ "description": "The job's trace (W3C Trace Context): its id is the job's, without hyphens.", "type": "string" });
     let stored = "What is published again with the same id within two minutes is stored once.";
     match channel {
         // An answer.
@@ -194,16 +196,16 @@ fn headers(name: &str, channel: Option<&Channel>) -> (&'static str, Option<Value
         Some(channel) if channel.name.starts_with("request-") => {
             let encoding = one_of("The encoding, MessagePack when it is not said.");
             let id = id(&format!("`request.<job>`. {stored}"));
-            (MESSAGE_PACK, headers(json!({ CONTENT_TYPE: encoding, ID: id }), &[]))
+            (MESSAGE_PACK, headers(json!({ CONTENT_TYPE: encoding, ID: id, TRACEPARENT: trace() }), &[]))
         }
         Some(channel) if channel.name.starts_with("input-") => {
             let encoding = one_of("The encoding; without it a body that begins with { is JSON, and any other MessagePack.");
-            (MESSAGE_PACK, headers(json!({ CONTENT_TYPE: encoding, ID: id(stored) }), &[]))
+            (MESSAGE_PACK, headers(json!({ CONTENT_TYPE: encoding, ID: id(stored), TRACEPARENT: trace() }), &[]))
         }
         Some(channel) if channel.name.starts_with("bucket-") => (MESSAGE_PACK, None),
         Some(channel) => {
             let encoding = json!({ "description": "The encoding.", "type": "string", "const": MESSAGE_PACK });
-            let mut properties = json!({ CONTENT_TYPE: encoding, ID: id(stored) });
+            let mut properties = json!({ CONTENT_TYPE: encoding, ID: id(stored), TRACEPARENT: trace() });
             let mut required = vec![CONTENT_TYPE, ID];
             if channel.name.starts_with("assign-") {
                 let version = "The version of the prover that the work is for: a worker of another one does not take it.";

@@ -32,3 +32,4 @@ mod streamed;
 mod support;
 mod terminal;
 mod tls;
+mod traces;
