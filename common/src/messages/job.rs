@@ -294,6 +294,13 @@ pub struct Timings {
     pub ended_ms: u64,
 }
 
+impl Timings {
+    /// When the job began to wait for its turn: when it was accepted, or had its streamed input.
+    pub fn queued_ms(&self) -> u64 {
+        self.accepted_ms.max(self.input_ms)
+    }
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's own signature")]
 const fn is_zero(number: &u64) -> bool {
     *number == 0
@@ -407,11 +414,6 @@ impl JobRecord {
     /// Whether its input is, or was, streamed.
     pub const fn is_streamed(&self) -> bool {
         self.request.input_stream || self.timings.input_ms != 0
-    }
-
-    /// When it began to wait for its turn: when it was accepted, or had its streamed input.
-    pub fn queued_ms(&self) -> u64 {
-        self.timings.accepted_ms.max(self.timings.input_ms)
     }
 
     /// Its priority, [`NORMAL_PRIORITY`] unless the request says.

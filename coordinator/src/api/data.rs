@@ -9,11 +9,8 @@ use zisk_common::ids::Digest;
 use zisk_common::messages::{ObjectKey, ObjectRef, ObjectScope};
 use zisk_common::objects::{Objects, StoreUrl};
 
-use super::fields::{Fields, not_allowed, parse, wrong_type};
+use super::fields::{Fields, not_allowed, parse, parse_by, wrong_type};
 use super::value::Value;
-
-/// How much of what is no key is shown.
-const MAX_SHOWN: usize = 120;
 
 /// What a request names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,12 +99,8 @@ impl Kind {
 
     /// Reads a key, in a URL what follows the store's own.
     fn key(&self, path: &str, value: Value, before: &str) -> Result<ObjectKey, ErrorObject> {
-        let Value::Text(text) = &value else { return Err(wrong_type(path, &value, &format!("{before}{}", self.key))) };
-        let key: Option<ObjectKey> = text.strip_prefix(before).and_then(|key| key.parse().ok());
-        key.filter(|key| key.scope == self.scope).ok_or_else(|| {
-            let shown: String = text.chars().take(MAX_SHOWN).collect();
-            not_allowed(path, &format!("{shown:?}"), &format!("{before}{}", self.key))
-        })
+        let key = |text: &str| text.strip_prefix(before)?.parse().ok().filter(|key: &ObjectKey| key.scope == self.scope);
+        parse_by(path, value, &format!("{before}{}", self.key), key)
     }
 
     /// Says that the store does not have it.

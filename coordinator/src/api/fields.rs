@@ -179,11 +179,19 @@ impl Fields {
 /// # Errors
 /// When it is no text, or does not read so.
 pub fn parse<T: FromStr>(path: &str, value: Value, expected: &str) -> Result<T, ErrorObject> {
+    parse_by(path, value, expected, |text| text.parse().ok())
+}
+
+/// The same, read by `read`.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_by<T>(path: &str, value: Value, expected: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<T, ErrorObject> {
     match value {
-        Value::Text(text) => {
+        Value::Text(text) => read(&text).ok_or_else(|| {
             let shown: String = text.chars().take(120).collect();
-            text.parse().map_err(|_| not_allowed(path, &format!("{shown:?}"), expected))
-        }
+            not_allowed(path, &format!("{shown:?}"), expected)
+        }),
         other => Err(wrong_type(path, &other, expected)),
     }
 }

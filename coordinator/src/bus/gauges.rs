@@ -74,7 +74,7 @@ fn phases(timings: &Timings) -> [(&'static str, u64, u64); 6] {
     [
         // Of an input that is not streamed it is 0, and not counted.
         ("waiting_for_input", timings.accepted_ms, timings.input_ms),
-        ("queued", timings.accepted_ms.max(timings.input_ms), timings.started_ms),
+        ("queued", timings.queued_ms(), timings.started_ms),
         ("executing", timings.started_ms, timings.executed_ms),
         ("contributing", timings.executed_ms, timings.challenged_ms),
         ("proving", timings.challenged_ms, timings.proven_ms),

@@ -154,7 +154,7 @@ impl Queue {
             self.streaming += 1;
             Standing::Streams
         } else if record.is_waiting() {
-            let (priority, since_ms) = (record.priority(), record.queued_ms());
+            let (priority, since_ms) = (record.priority(), record.timings.queued_ms());
             let line = self.lines.entry(Reverse(priority)).or_default().entry(name.clone()).or_default();
             line.insert((since_ms, record.job));
             self.waiting += 1;
