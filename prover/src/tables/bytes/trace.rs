@@ -12,7 +12,7 @@ pub const LOG_HEIGHT: usize = 16;
 pub fn preprocessed() -> RowMajorMatrix<F> {
     let width = BytesFixed::<F>::WIDTH;
     let mut values = F::zero_vec(width << LOG_HEIGHT);
-    for (i, row) in (0u16..).zip(values.chunks_exact_mut(width)) {
+    for (i, row) in (0..=u16::MAX).zip(values.chunks_exact_mut(width)) {
         let [x, y] = i.to_le_bytes();
         *BytesFixed::of_mut(row) = BytesFixed { x: F::from_u8(x), y: F::from_u8(y), and: F::from_u8(x & y) };
     }
