@@ -16,7 +16,7 @@ use crate::guests::Workload;
 use crate::{NatsCluster, Process, Program, Proxy};
 
 /// How long a process may take to be ready on a busy machine.
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_secs(120);
 
 /// How the cluster is set.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +33,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ack_wait: Duration::from_secs(3), lease: Duration::from_secs(2), directory_store: true, servers: 1 }
+        Self { ack_wait: Duration::from_secs(5), lease: Duration::from_secs(5), directory_store: true, servers: 1 }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::process::Process;
 use crate::scrape;
 
 /// How long a server may take to start, with a store to recover, on a busy machine.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running server; stopped and removed when dropped, its store and log kept when the test panics or has asked for that.
 #[derive(Debug)]
@@ -110,10 +110,10 @@ impl NatsServer {
     /// A monitoring page (`/jsz`, `/healthz`), where the configuration has `http: "127.0.0.1:-1"`.
     ///
     /// # Errors
-    /// When it does not run, or does not answer within a second, or not with JSON.
+    /// When it does not run, or does not answer within some seconds, or not with JSON.
     pub fn monitor(&self, page: &str) -> Result<serde_json::Value> {
         let port = self.monitoring.filter(|_| self.process.is_some()).context("no monitoring port")?;
-        let (_, body) = scrape::get(port, page, Duration::from_secs(1))?;
+        let (_, body) = scrape::get(port, page, Duration::from_secs(5))?;
         Ok(serde_json::from_str(&body)?)
     }
 

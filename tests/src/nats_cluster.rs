@@ -10,7 +10,7 @@ use crate::nats::{NatsServer, nats_server};
 use crate::process::free_ports;
 
 /// How long servers may take to agree, with stores to recover, on a busy machine.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// The servers' ports among each other must be known before the first starts; another process may be faster to take one.
 const ATTEMPTS: usize = 3;
 const LOOK: Duration = Duration::from_millis(50);

@@ -195,7 +195,8 @@ pub fn check_same_end(before: &JobRecord, now: &JobRecord) -> Result<()> {
 pub async fn check_nothing_left(bus: &Bus, store: Option<&Path>, grace: Duration) -> Result<()> {
     let deadline = Instant::now() + grace;
     loop {
-        let left = leftovers(bus, store).await?;
+        // A call that is not answered in time says nothing yet.
+        let left = leftovers(bus, store).await.unwrap_or_else(|error| vec![format!("not read: {error:#}")]);
         if left.is_empty() {
             return Ok(());
         }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// How long a process may take to stop after SIGTERM.
-const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// How much of a log is shown when a test fails.
 const SHOWN_LOG: u64 = 6_000;
 

@@ -11,7 +11,7 @@ use crate::process::Process;
 use crate::{free_port, scrape};
 
 /// How long it may take to start, and to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running Prometheus; it ends when it is dropped.
 pub struct Prometheus {

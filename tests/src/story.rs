@@ -13,12 +13,13 @@ use crate::fleet::{Fleet, Settings};
 use crate::guests::{Reference, Workload};
 use crate::oracles::{self, Work};
 
-/// How long a job may take here, whatever happens to it.
-pub const JOB: Duration = Duration::from_secs(100);
+/// How long a job may take here, whatever happens to it, on a machine that does much else.
+pub const JOB: Duration = Duration::from_secs(300);
 /// How long until nothing is left of a job: what comes after its end is swept every 30 s.
-pub const GRACE: Duration = Duration::from_secs(60);
-/// A silent worker's assignments go to another, and a silent aggregator's lease expires.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+pub const GRACE: Duration = Duration::from_secs(120);
+/// A silent worker's assignments go to another, and the lease of a silent aggregator or coordinator expires. Not less than the shortest
+/// that a cluster has by default: who is alive is not to be taken for dead because the machine is busy.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 /// log2 of a segment's steps; a hash takes about 3,700 steps.
 pub const LOG_STEPS: u8 = 12;
 

@@ -117,11 +117,19 @@ async fn a_server(story: &mut Story, run: usize) -> Result<(String, u64)> {
     let job = story.submit(&workload).await?;
     story.wait_for(job, EventKind::Contributed).await?;
     let nats = &mut story.fleet.nats;
-    let victim = match &led {
-        None => nats.meta_leader(),
-        Some(stream) => nats.leader_of(stream),
+    let deadline = Instant::now() + JOB;
+    // Between two leaders there is none for a moment, and a server may be slow to say.
+    let victim = loop {
+        let leader = match &led {
+            None => nats.meta_leader(),
+            Some(stream) => nats.leader_of(stream),
+        };
+        if let Some(victim) = leader {
+            break victim;
+        }
+        ensure!(Instant::now() < deadline, "no leader of {led:?}");
+        sleep(LOOK).await;
     };
-    let victim = victim.with_context(|| format!("no leader of {led:?}"))?;
     nats.servers[victim].kill();
     let killed_ms = unix_ms();
     ends_well(story, job, &workload).await?;

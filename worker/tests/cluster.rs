@@ -108,7 +108,7 @@ async fn two_workers_share_and_the_idle_one_is_given_segments() {
 /// A worker that has proven all segments of a job alone, and so is its aggregator. Folding takes it a while.
 async fn aggregator_of_twelve(stage: &Stage) -> (TestWorker, JoinHandle<Outcome>) {
     let worker = stage.worker("");
-    let program = FakeProgram { fold_ms: 300, ..FakeProgram::new(12, 1) };
+    let program = FakeProgram { fold_ms: 600, ..FakeProgram::new(12, 1) };
     let job = stage.submit(RequestKind::Prove, &program.elf(), b"").await;
     let conducting = tokio::spawn(stage.conductor().conduct(job));
     while worker.calls.prove.load(Ordering::Relaxed) < 12 {
@@ -172,7 +172,8 @@ async fn a_stopped_worker_gives_back_and_another_finishes() {
         tokio::time::sleep(Duration::from_millis(900)).await;
         let began = std::time::Instant::now();
         first.stop().await;
-        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        // Long before the 30 s that it would have by default.
+        assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
         stage.worker("")
     };
     let elf = FakeProgram::new(6, 200).elf();
@@ -214,14 +215,20 @@ async fn a_restart_of_nats_is_survived() {
 async fn cancelled_work_is_dropped() {
     let stage = Stage::start().await;
     let worker = stage.worker("");
-    let job = stage.submit(RequestKind::Prove, &FakeProgram::new(20, 300).elf(), b"").await;
+    let job = stage.submit(RequestKind::Prove, &FakeProgram::new(40, 300).elf(), b"").await;
     let conducting = tokio::spawn(stage.conductor().conduct(job));
     tokio::time::sleep(Duration::from_millis(1000)).await;
     stage.cancel(job).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let mut contributed = worker.calls.contribute.load(Ordering::Relaxed);
+    loop {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let before = std::mem::replace(&mut contributed, worker.calls.contribute.load(Ordering::Relaxed));
+        if before == contributed {
+            break;
+        }
+    }
     conducting.abort();
-    let contributed = worker.calls.contribute.load(Ordering::Relaxed);
-    assert!(contributed < 8, "{contributed}");
+    assert!(contributed < 20, "{contributed}");
     // It serves the next job.
     assert!(matches!(stage.prove(&FakeProgram::new(2, 1), b"").await, Outcome::Completed { .. }));
     worker.stop().await;
@@ -252,7 +259,7 @@ async fn a_worker_of_another_version_takes_nothing_and_says_why() {
     let stage = Stage::start().await;
     let outdated = stage.outdated_worker();
     let job = stage.submit(RequestKind::Prove, &FakeProgram::new(2, 1).elf(), b"").await;
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     while stage.shown().await.iter().all(|worker| worker.versions.asked.as_deref() != Some("fake-1")) {
         assert!(tokio::time::Instant::now() < deadline, "{:?}", stage.shown().await);
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -275,7 +282,8 @@ async fn a_worker_whose_prover_breaks_takes_nothing_until_it_is_mended() {
     let shown = |state| stage.until_shown(state);
     let presence = shown(WorkerState::Failed).await;
     assert!(presence.reason.unwrap().contains("no such device"));
-    let elf = FakeProgram::new(6, 100).elf();
+    // Long enough to break in the middle of it.
+    let elf = FakeProgram::new(6, 1000).elf();
     let job = stage.submit(RequestKind::Prove, &elf, b"").await;
     let conducting = tokio::spawn(stage.conductor().conduct(job));
     tokio::time::sleep(Duration::from_millis(1000)).await;

@@ -20,9 +20,9 @@ use zisk_tests::{NatsServer, Process, Program, free_port};
 use crate::support::{SOON, expect_clean, expect_empty_queues, until_the_end};
 
 /// How long a job may take here, losses included. None of these stories is about speed.
-const JOB: Duration = Duration::from_secs(120);
+const JOB: Duration = Duration::from_secs(300);
 /// A lost worker's assignments go to another after this, and a lost aggregator's lease expires.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The guest of most stories: 20 hashes, about 74,000 steps.
 const HASHER: &str = "sha-hasher";
 const HASHES: &str = "n = 20";
@@ -324,6 +324,16 @@ fn left_in(directory: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { left_in(&path) } else { vec![path] }).collect()
 }
 
+/// Nothing is left of the jobs in this store. What a worker stored after its job's end is swept.
+async fn expect_no_job_in(store: &Path) -> Result<()> {
+    let (jobs, deadline) = (store.join("job"), Instant::now() + SOON);
+    while jobs.exists() {
+        ensure!(Instant::now() < deadline, "left: {:?}", left_in(&jobs));
+        sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
 /// One job on two workers, who both have a part in it, and nothing is left of it.
 async fn a_job_on_two_workers(cluster: &Cluster) -> Result<()> {
     let proving = cluster.begin()?;
@@ -355,13 +365,13 @@ async fn it_works_on_the_oldest_supported_server_with_objects_in_a_directory() -
     a_job_on_two_workers(&cluster).await?;
     // Program, input, keys and proof stay; segments and nodes are gone.
     ensure!(directory.path().read_dir()?.next().is_some(), "no objects in {}", directory.path().display());
-    ensure!(!directory.path().join("job").exists(), "left: {:?}", left_in(&directory.path().join("job")));
+    expect_no_job_in(directory.path()).await?;
     // And losing a worker there.
     let proving = cluster.begin()?;
     cluster.wait_for(proving.id, "a contribution", |event| event.kind() == EventKind::Contributed).await?;
     cluster.kill_worker(0);
     cluster.finish(proving).await?;
-    ensure!(!directory.path().join("job").exists(), "left: {:?}", left_in(&directory.path().join("job")));
+    expect_no_job_in(directory.path()).await?;
     expect_empty_queues(&cluster.bus).await
 }
 
@@ -580,11 +590,10 @@ async fn a_cancelled_job_leaves_workers_and_bus_at_once() -> Result<()> {
     loop {
         let workers = cluster.zisk(&["workers", "--json"])?.json()?;
         let workers = workers.as_array().context("no list")?;
-        ensure!(workers.len() == 2, "{workers:?}");
-        if workers.iter().all(|worker| worker["state"] == "idle" && worker["busy"] == 0) {
+        if workers.len() == 2 && workers.iter().all(|worker| worker["state"] == "idle" && worker["busy"] == 0) {
             break;
         }
-        ensure!(Instant::now() < deadline, "still at work: {workers:?}");
+        ensure!(Instant::now() < deadline, "still at work, or not there: {workers:?}");
         sleep(Duration::from_millis(100)).await;
     }
     cluster.expect_working().await
@@ -608,7 +617,7 @@ async fn a_worker_told_to_stop_leaves_its_work_to_the_other() -> Result<()> {
     let mut leaving = cluster.workers.remove(0);
     leaving.process.terminate();
     // Its own limit is 30 s.
-    let status = leaving.process.wait(Duration::from_secs(40))?;
+    let status = leaving.process.wait(Duration::from_secs(60))?;
     ensure!(status.code() == Some(0), "{status}\n{}", leaving.process.log_end());
     cluster.finish(proving).await?;
     expect_empty_queues(&cluster.bus).await?;

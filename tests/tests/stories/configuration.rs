@@ -9,7 +9,7 @@ use serde_json::Value;
 use zisk_tests::{NatsServer, Process, Program, free_port, scrape};
 
 /// Generous: on a busy machine.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 /// What a binary prints, or the error it ends with.
 fn output(program: &Program) -> Result<Result<String, String>> {
@@ -223,8 +223,11 @@ fn the_log_is_pretty_json_or_compact_in_a_dated_file_and_rust_log_wins() -> Resu
         std::thread::sleep(Duration::from_millis(50));
     }
     ensure!(filed.stop()?.success() && filed.log().is_empty(), "{}", filed.log());
-    let mut silent = started("silent", &["--log-level", "error"], "")?;
-    std::thread::sleep(Duration::from_millis(500));
+    let port = free_port()?;
+    let silent = on_port("zisk-coordinator", &nats, port).arg("--log-level").arg("error").env("RUST_LOG", "");
+    let mut silent = silent.start("silent")?;
+    // It has done what the others have said something about, and knows by now what a signal means.
+    answers(port, "/ready", 200)?;
     ensure!(silent.stop()?.success() && silent.log().is_empty(), "{}", silent.log());
     Ok(())
 }

@@ -319,7 +319,7 @@ async fn a_killed_coordinator_goes_on_where_it_was() -> Result<()> {
         let (bus, jobs) = (bus.clone(), jobs.clone());
         tokio::spawn(async move {
             for request in &jobs {
-                until_the_end(&bus, request.job, Duration::from_secs(90)).await?;
+                until_the_end(&bus, request.job, Duration::from_secs(300)).await?;
             }
             Ok::<_, anyhow::Error>(())
         })
@@ -358,7 +358,7 @@ async fn a_restarted_nats_server_loses_nothing() -> Result<()> {
         sleep(Duration::from_millis(250)).await;
         nats.restart()?;
     }
-    until_the_end(&worker.bus, request.job, Duration::from_secs(90)).await?;
+    until_the_end(&worker.bus, request.job, Duration::from_secs(300)).await?;
     assert_eq!(expect_clean(&worker.bus, request.job).await?.state, JobState::Completed);
     assert!(coordinator.is_running());
     Ok(())
@@ -386,7 +386,7 @@ async fn one_coordinator_leads_and_another_takes_over() -> Result<()> {
     let mut expected = 0;
     let mut all_end = async |jobs: Vec<JobRequest>| -> Result<()> {
         for request in &jobs {
-            until_the_end(&bus, request.job, Duration::from_secs(60)).await?;
+            until_the_end(&bus, request.job, Duration::from_secs(300)).await?;
             let record = expect_clean(&bus, request.job).await?;
             assert_eq!(record.state, JobState::Completed);
             expected += 1 + 16 + u64::from(record.aggregate_assignments);

@@ -17,7 +17,7 @@ use zisk_tests::guests::{Reference, Workload};
 use zisk_tests::oracles;
 
 /// How long a job, and whatever follows it, may take here.
-const JOB: Duration = Duration::from_secs(100);
+const JOB: Duration = Duration::from_secs(300);
 const MIB: u64 = 1 << 20;
 /// log2 of a segment's steps.
 const LOG_STEPS: u8 = 12;

@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use zisk_common::bus::{Bus, BusConfig};
 use zisk_common::ids::{JobId, ProgramId};
 use zisk_common::messages::{JobParams, JobRequest, Version, decode};
 use zisk_common::subjects::{BucketKind, ConsumerKind, EventKind, RequestKind, StreamKind};
 use zisk_tests::chance::Chance;
 use zisk_tests::fleet::Settings;
-use zisk_tests::story::{PATIENCE, Story};
+use zisk_tests::story::{JOB, PATIENCE, Story};
 use zisk_tests::{NatsServer, nats_server};
 
 /// A moment in a phase.
@@ -43,8 +43,15 @@ async fn a_server_that_leads_is_killed_and_no_job_is_lost() -> Result<()> {
         let pause = chance.between(Duration::ZERO, MOMENT);
         sleep(pause).await;
         let nats = &mut story.fleet.nats;
-        let victim = led.map_or_else(|| nats.meta_leader(), |stream| nats.leader_of(stream));
-        let victim = victim.with_context(|| format!("no leader of {led:?}"))?;
+        let deadline = Instant::now() + JOB;
+        // Between two leaders there is none for a moment, and a server may be slow to say.
+        let victim = loop {
+            if let Some(victim) = led.map_or_else(|| nats.meta_leader(), |stream| nats.leader_of(stream)) {
+                break victim;
+            }
+            ensure!(Instant::now() < deadline, "no leader of {led:?}");
+            sleep(Duration::from_millis(50)).await;
+        };
         let what = format!("server {victim}, that led {led:?}, killed {pause:?} after {moment}");
         eprintln!("{what}");
         nats.servers[victim].kill();
@@ -99,7 +106,7 @@ async fn a_request_that_was_acknowledged_outlives_its_server() -> Result<()> {
     let mut puller = bus.puller(ConsumerKind::Requests);
     let mut found = Vec::new();
     while found.len() < accepted.len() {
-        let deliveries = puller.fetch(accepted.len(), Duration::from_secs(5)).await;
+        let deliveries = puller.fetch(accepted.len(), Duration::from_secs(60)).await;
         ensure!(!deliveries.is_empty(), "{} of {} requests are there", found.len(), accepted.len());
         for delivery in deliveries {
             let request: JobRequest = decode(delivery.payload())?;

@@ -74,9 +74,12 @@ fn a_job_whose_objects_are_in_a_bucket_is_proven_and_swept() -> Result<()> {
     let credentials = store.credentials(SECRET)?;
     let here = nats.directory().to_owned();
     let coordinator = store.program("zisk-coordinator", &nats, &credentials).arg("--metrics-port").arg("0");
-    let coordinator = ["PROOF_RETENTION_SECONDS", "INPUT_RETENTION_SECONDS", "GRACE_SECONDS", "SWEEP_SECONDS"]
+    // What is uploaded, and what is fetched, takes seconds on a busy machine: it is not to be swept meanwhile.
+    let kept =
+        [("PROOF_RETENTION_SECONDS", "20"), ("INPUT_RETENTION_SECONDS", "20"), ("GRACE_SECONDS", "20"), ("SWEEP_SECONDS", "2")];
+    let coordinator = kept
         .iter()
-        .fold(coordinator, |program, key| program.env(&format!("ZISK_COORDINATOR_STORAGE_{key}"), "2"));
+        .fold(coordinator, |program, (key, seconds)| program.env(&format!("ZISK_COORDINATOR_STORAGE_{key}"), *seconds));
     let mut coordinator = coordinator.start("coordinator")?;
     coordinator.wait_for_log("coordinator ready: it leads", SOON)?;
     let mut worker = store.program("zisk-worker", &nats, &credentials).arg("--compute-capacity").arg("1").start("worker")?;

@@ -296,12 +296,13 @@ async fn what_ended_is_kept_for_its_time_and_what_nobody_knows_is_swept() -> Res
 async fn a_bucket_that_deletes_by_itself_is_refused_and_reset() -> Result<()> {
     let mut fleet = Fleet::start(Settings { directory_store: false, ..Settings::default() }).await?;
     let name = format!("OBJ_{}", fleet.bus.prefix().objects_bucket());
+    // One that runs resets it within seconds.
+    fleet.coordinators.clear();
     let stream = fleet.bus.jetstream().get_stream(&name).await?;
     let config = stream::Config { max_age: Duration::from_secs(600), ..stream.cached_info().config.clone() };
     fleet.bus.jetstream().update_stream(&config).await?;
     let refused = Objects::open(&StoreUrl::JetStream, &fleet.bus).await.err().context("not refused")?;
     ensure!(refused.to_string().contains("max_age 600s"), "{refused}");
-    fleet.coordinators.clear();
     fleet.start_coordinator()?;
     // It stands by first, until the lease of the other has expired.
     until("the bucket is reset", async || {

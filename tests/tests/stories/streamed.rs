@@ -176,7 +176,7 @@ async fn a_job_that_waits_for_its_input_is_cancelled_or_too_late_and_nothing_is_
     story.fleet.coordinator_environment.push(("ZISK_COORDINATOR_QUEUE_MAX_JOBS", "2".to_owned()));
     story.fleet.start_coordinator()?;
     let (raw, workload) = (raw(&story).await?, story.reference.hashes(1)?);
-    let (cancelled, late) = (ask(&story, &workload, None).await?, ask(&story, &workload, Some(2)).await?);
+    let (cancelled, late) = (ask(&story, &workload, None).await?, ask(&story, &workload, Some(15)).await?);
     for job in [cancelled, late] {
         push(&raw, job, "0", b"x").await?;
         story.wait_for(job, EventKind::WaitingForInput).await?;
@@ -188,7 +188,7 @@ async fn a_job_that_waits_for_its_input_is_cancelled_or_too_late_and_nothing_is_
     assert_eq!(story.fleet.client.cancel(cancelled).await?, Cancellation::Cancelled { before: false });
     let record = story.ends(late).await?;
     let failure = record.failure.as_ref().context("no cause")?;
-    ensure!(failure.kind == FailureKind::Timeout && failure.message.contains("input was not whole within its 2 s"), "{failure}");
+    ensure!(failure.kind == FailureKind::Timeout && failure.message.contains("input was not whole within its 15 s"), "{failure}");
     // What comes after its end, and what is of no job at all.
     push(&raw, cancelled, "1", b"late").await?;
     push(&raw, JobId::random(), "0", b"nobody's").await?;

@@ -29,10 +29,10 @@ use zisk_worker::Config;
 use crate::fake::{Calls, FakeBackend, FakeProgram};
 
 /// Everything is faster than in production, in the same proportions.
-const ACK_WAIT: Duration = Duration::from_secs(3);
-const LEASE: Duration = Duration::from_secs(2);
-/// No story takes longer.
-const STORY: Duration = Duration::from_secs(60);
+const ACK_WAIT: Duration = Duration::from_secs(5);
+const LEASE: Duration = Duration::from_secs(4);
+/// No story takes longer, on a machine that does much else.
+const STORY: Duration = Duration::from_secs(240);
 
 pub struct Stage {
     nats: Nats,

@@ -20,7 +20,7 @@ use zisk_tests::api::Caller;
 use zisk_tests::story::Story;
 
 /// What takes a second or so, on a machine that is busy with other tests.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 fn inline(bytes: &[u8]) -> Value {
     json!({ "inline": STANDARD.encode(bytes) })

@@ -54,7 +54,11 @@ async fn every_coordinator_answers_and_tools_see_the_service() -> Result<()> {
     story.fleet.coordinators[0].kill();
     let workload = story.reference.workload("hello", b"you")?;
     let request = json!({ "program": inline(&workload.elf), "input": inline(&workload.input), "idempotency_key": "x" });
-    let answer = caller.expect("execute", &request).await?;
+    // The server may not have noticed yet that the one is gone, and give it the request; by its key it is one job, asked twice.
+    let answer = match timeout(SOON / 6, caller.expect("execute", &request)).await {
+        Ok(answer) => answer?,
+        Err(_) => caller.expect("execute", &request).await?,
+    };
     assert!(["submitted", "queued"].contains(&answer["state"].as_str().unwrap()), "{answer}");
     let record = story.ends(id(&answer)?).await?;
     assert_eq!(record.state, JobState::Completed);
