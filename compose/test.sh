@@ -249,7 +249,7 @@ describe() {
     secure)
         export ZISK_CERTS="$state/certs" ZISK_NATS_URL="tls://127.0.0.1:$ZISK_NATS_PORT" ZISK_NATS_USER=client
         compose/nats/make-certs.sh "$ZISK_CERTS" 2>"$state/certs.log" || fail "No certificates: $(cat "$state/certs.log")"
-        for role in COORDINATOR WORKER CLIENT; do export "ZISK_NATS_${role}_PASSWORD=$role-$RANDOM$RANDOM$RANDOM"; done
+        for role in COORDINATOR WORKER CLIENT CALLER; do export "ZISK_NATS_${role}_PASSWORD=$role-$RANDOM$RANDOM$RANDOM"; done
         export ZISK_NATS_PASSWORD=$ZISK_NATS_CLIENT_PASSWORD
         export ZISK_NATS_CA="$ZISK_CERTS/client/ca.crt" ZISK_NATS_CERT="$ZISK_CERTS/client/tls.crt" ZISK_NATS_KEY="$ZISK_CERTS/client/tls.key"
         ;;

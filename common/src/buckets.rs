@@ -167,8 +167,8 @@ impl<M: Message> Bucket<M> {
     pub async fn delete(&self, key: impl ToString) -> Result<(), BucketError> {
         let key = key.to_string();
         let action = format!("deleting {key} in {}", self.store.name);
-        // Purge leaves one marker, not the history.
-        Ok(retried(&self.bus, &action, || self.store.purge(&key)).await?)
+        // Not `purge`: there is no history to purge, and it wants the header that these streams do not take.
+        Ok(retried(&self.bus, &action, || self.store.delete(&key)).await?)
     }
 
     /// Removes the entry if it still has this revision, and leaves no marker; whether it did.

@@ -115,12 +115,14 @@ impl Bus {
         self.publish_with(headers, assignment.subject(self.prefix()), &assignment.message_id(), assignment.encode()?).await
     }
 
-    /// Publishes a report.
+    /// Publishes a report, in the name of the worker that it is of.
     ///
     /// # Errors
-    /// As [`Bus::publish`].
+    /// As [`Bus::publish`]; when it is a failure without a worker.
     pub async fn publish_report(&self, report: &Report) -> Result<Stored, BusError> {
-        self.publish(report.subject(self.prefix()), &report.message_id(), report.encode()?).await
+        let no_worker = || BusError::permanent("publishing a failure", "it does not name the worker that it happened to");
+        let worker = report.worker().ok_or_else(no_worker)?;
+        self.publish(report.subject(self.prefix(), worker), &report.message_id(), report.encode()?).await
     }
 
     /// Publishes an event.

@@ -262,11 +262,6 @@ impl Bus {
         STREAM_KEYS.iter().copied().filter(ours).collect()
     }
 
-    /// Whether a bucket is there and as it should be set.
-    pub(crate) async fn bucket_is_set(&self, kind: BucketKind) -> Result<bool, BusError> {
-        self.stream_is_set(&self.bucket_stream(kind)).await
-    }
-
     /// Whether a durable consumer is there and as it should be set.
     pub(crate) async fn consumer_is_set(&self, kind: ConsumerKind) -> Result<bool, BusError> {
         self.is_set(&self.consumer_info(kind), &self.consumer_config(kind).into_consumer_config(), CONSUMER_KEYS).await
@@ -307,24 +302,6 @@ impl Bus {
             // Between two leaders: it means nothing a second later.
             Response::Err { error } if error.code() == UNAVAILABLE => Err(BusError::transient(what, error)),
             Response::Err { error } => Ok(Err(Refusal { code: error.error_code(), text: error.to_string() })),
-        }
-    }
-
-    /// The stream under a key-value bucket, as async-nats makes it.
-    pub(crate) fn bucket_stream(&self, kind: BucketKind) -> stream::Config {
-        let config = self.bucket_config(kind);
-        stream::Config {
-            name: self.prefix().bucket_stream(kind),
-            subjects: vec![format!("$KV.{}.>", config.bucket)],
-            max_messages_per_subject: config.history,
-            max_age: config.max_age,
-            storage: config.storage,
-            num_replicas: config.num_replicas,
-            discard: stream::DiscardPolicy::New,
-            allow_rollup: true,
-            deny_delete: true,
-            allow_direct: true,
-            ..stream::Config::default()
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, pull};
-use async_nats::jetstream::{kv, stream};
+use async_nats::jetstream::stream;
 use futures::TryStreamExt;
 
 use crate::bus::{Bus, BusError, chain};
@@ -126,12 +126,12 @@ impl Bus {
     /// # Errors
     /// [`BusError`] with its name.
     pub async fn prepare_bucket(&self, kind: BucketKind) -> Result<(), BusError> {
-        if self.bucket_is_set(kind).await? {
+        let config = self.bucket_stream(kind);
+        if self.stream_is_set(&config).await? {
             return Ok(());
         }
-        let config = self.bucket_config(kind);
-        let action = format!("creating bucket {}", config.bucket);
-        retried(self, &action, || self.making().create_or_update_key_value(config.clone())).await?;
+        let action = format!("creating bucket {}", self.prefix().bucket(kind));
+        retried(self, &action, || self.making().create_or_update_stream(config.clone())).await?;
         Ok(())
     }
 
@@ -207,10 +207,13 @@ impl Bus {
         }
     }
 
-    pub(crate) fn bucket_config(&self, kind: BucketKind) -> kv::Config {
-        kv::Config {
-            bucket: self.prefix().bucket(kind),
-            history: 1,
+    /// The stream under a key-value bucket, as async-nats makes it but for `allow_rollup`: by a message with that header, under a key that
+    /// it may write, a worker would delete all others.
+    pub(crate) fn bucket_stream(&self, kind: BucketKind) -> stream::Config {
+        stream::Config {
+            name: self.prefix().bucket_stream(kind),
+            subjects: vec![format!("$KV.{}.>", self.prefix().bucket(kind))],
+            max_messages_per_subject: 1,
             // On the bucket, never per key: `update` silently drops a key's own TTL.
             max_age: match kind {
                 BucketKind::Workers | BucketKind::Elections => self.config().lease,
@@ -221,7 +224,10 @@ impl Bus {
             },
             num_replicas: self.config().replicas,
             storage: stream::StorageType::File,
-            ..kv::Config::default()
+            discard: stream::DiscardPolicy::New,
+            deny_delete: true,
+            allow_direct: true,
+            ..stream::Config::default()
         }
     }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::ids::JobId;
+use crate::ids::{JobId, WorkerId};
 
 /// The prefix used when none is configured.
 pub const DEFAULT_PREFIX: &str = "zisk.v1";
@@ -385,9 +385,10 @@ impl Prefix {
         format!("{self}.assign.{kind}.{job}.{n}")
     }
 
-    /// `<prefix>.report.<job>.<phase>.<n>`
-    pub fn report(&self, job: JobId, phase: Phase, n: u32) -> String {
-        format!("{self}.report.{job}.{phase}.{n}")
+    /// `<prefix>.report.<job>.<phase>.<n>.<worker>`: with the worker that posts it, so that the server can be told to let each post
+    /// in its own name only.
+    pub fn report(&self, job: JobId, phase: Phase, n: u32, worker: WorkerId) -> String {
+        format!("{self}.report.{job}.{phase}.{n}.{worker}")
     }
 
     /// `<prefix>.challenge.<job>`
@@ -472,7 +473,7 @@ impl Prefix {
         match kind {
             StreamKind::Requests => vec![format!("{self}.request.*")],
             StreamKind::Assign => vec![format!("{self}.assign.*.*.*")],
-            StreamKind::Report => vec![format!("{self}.report.*.*.*")],
+            StreamKind::Report => vec![format!("{self}.report.*.*.*.*")],
             StreamKind::Broadcast => {
                 vec![format!("{self}.challenge.*"), format!("{self}.cancel.*")]
             }
@@ -487,7 +488,7 @@ impl Prefix {
         match kind {
             ConsumerKind::Requests => format!("{self}.request.*"),
             ConsumerKind::Assign(class) => format!("{self}.assign.{class}.*.*"),
-            ConsumerKind::Reports => format!("{self}.report.*.*.*"),
+            ConsumerKind::Reports => format!("{self}.report.*.*.*.*"),
         }
     }
 
@@ -540,8 +541,8 @@ pub enum Subject {
     Request(RequestKind),
     /// `assign.<kind>.<job>.<n>`
     Assign { kind: AssignmentKind, job: JobId, n: u32 },
-    /// `report.<job>.<phase>.<n>`
-    Report { job: JobId, phase: Phase, n: u32 },
+    /// `report.<job>.<phase>.<n>.<worker>`
+    Report { job: JobId, phase: Phase, n: u32, worker: WorkerId },
     /// `challenge.<job>`
     Challenge(JobId),
     /// `cancel.<job>`
@@ -572,13 +573,18 @@ impl Subject {
         fn job(token: &str) -> Result<JobId, String> {
             token.parse().map_err(|error: crate::ids::InvalidId| error.to_string())
         }
+        fn worker(token: &str) -> Result<WorkerId, String> {
+            token.parse().map_err(|error: crate::ids::InvalidId| error.to_string())
+        }
         fn number(token: &str) -> Result<u32, String> {
             token.parse().map_err(|_| format!("{token:?} is not a number below 2^32"))
         }
         Ok(match *tokens {
             ["request", kind] => Self::Request(kind.parse()?),
             ["assign", kind, id, n] => Self::Assign { kind: kind.parse()?, job: job(id)?, n: number(n)? },
-            ["report", id, phase, n] => Self::Report { job: job(id)?, phase: phase.parse()?, n: number(n)? },
+            ["report", id, phase, n, by] => {
+                Self::Report { job: job(id)?, phase: phase.parse()?, n: number(n)?, worker: worker(by)? }
+            }
             ["challenge", id] => Self::Challenge(job(id)?),
             ["cancel", id] => Self::Cancel(job(id)?),
             ["event", id, kind] => Self::Event { job: job(id)?, kind: kind.parse()? },
@@ -599,7 +605,7 @@ impl Subject {
             },
             ["dead", id, phase, n] => Self::Dead { job: job(id)?, phase: phase.parse()?, n: number(n)? },
             _ => {
-                return Err("expected request.<kind>, assign.<kind>.<job>.<n>, report.<job>.<phase>.<n>, \
+                return Err("expected request.<kind>, assign.<kind>.<job>.<n>, report.<job>.<phase>.<n>.<worker>, \
                             challenge.<job>, cancel.<job>, event.<job>.<kind>, event.<job>.proof.<n>[.<commit>], \
                             input.<job>.<n>, input.<job>.close, dead.<job>.<phase>.<n> or \
                             dead.unreadable.<stream>.<sequence>"
@@ -616,12 +622,12 @@ mod tests {
     #[test]
     fn subjects_read_back() {
         let prefix: Prefix = "my.zisk-2".parse().unwrap();
-        let job = JobId::random();
+        let (job, worker) = (JobId::random(), WorkerId::random());
         let (kind, phase, n) = (AssignmentKind::Segment, Phase::Proof, 7);
         let pairs = [
             (prefix.request(RequestKind::Prove), Subject::Request(RequestKind::Prove)),
             (prefix.assign(kind, job, n), Subject::Assign { kind, job, n }),
-            (prefix.report(job, phase, n), Subject::Report { job, phase, n }),
+            (prefix.report(job, phase, n, worker), Subject::Report { job, phase, n, worker }),
             (prefix.challenge(job), Subject::Challenge(job)),
             (prefix.cancel(job), Subject::Cancel(job)),
             (prefix.event(job, EventKind::Completed), Subject::Event { job, kind: EventKind::Completed }),

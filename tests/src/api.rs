@@ -29,6 +29,16 @@ impl Caller {
         Ok(Self { client: async_nats::connect(url).await?, prefix: Prefix::default() })
     }
 
+    /// As a user whose password is its name, with the inbox that is its own.
+    ///
+    /// # Errors
+    /// As [`Caller::connect`].
+    pub async fn connect_as(url: &str, user: &str) -> Result<Self> {
+        let options = async_nats::ConnectOptions::new().user_and_password(user.to_owned(), user.to_owned());
+        let client = options.custom_inbox_prefix(format!("_INBOX.{user}")).connect(url).await?;
+        Ok(Self { client, prefix: Prefix::default() })
+    }
+
     /// The plain client.
     pub const fn client(&self) -> &Client {
         &self.client

@@ -11,6 +11,9 @@ use zisk_common::survey::{Access, Standing};
 
 use super::{Check, Part};
 
+/// What a client reads; how segments are and who aggregates is for coordinators and workers.
+const READ: [BucketKind; 6] =
+    [BucketKind::Jobs, BucketKind::Workers, BucketKind::Programs, BucketKind::Queue, BucketKind::Cluster, BucketKind::Leader];
 /// Of JetStream's limit, from which a warning is due.
 const NEARLY_FULL: f64 = 0.9;
 
@@ -112,9 +115,10 @@ pub(super) async fn permissions(bus: &Bus) -> Check {
     for &kind in RequestKind::ALL {
         tried.push((format!("submit {kind} jobs"), bus.may_publish(&prefix.request(kind)).await));
     }
+    tried.push(("stream inputs".to_owned(), bus.may_publish(&prefix.input_chunk(JobId::random(), 0)).await));
     tried.push(("cancel jobs".to_owned(), bus.may_publish(&prefix.cancel(JobId::random())).await));
     tried.push(("follow events".to_owned(), bus.may_follow().await));
-    for &kind in BucketKind::ALL {
+    for kind in READ {
         tried.push((format!("read the bucket {}", prefix.bucket(kind)), bus.may_read(kind).await));
     }
     let denied: Vec<String> = tried
@@ -131,7 +135,7 @@ pub(super) async fn permissions(bus: &Bus) -> Check {
             format!("Allow {who} the subjects named, in the permissions of nats-server's configuration, or come as another.");
         return Check::failed(Part::Permissions, format!("{who} may not {}", denied.join(", nor ")), advice);
     }
-    let found = format!("may submit and cancel jobs, follow events, read {} buckets", BucketKind::ALL.len());
+    let found = format!("may submit and cancel jobs, stream inputs, follow events, read {} buckets", READ.len());
     match unknown {
         0 => Check::ok(Part::Permissions, found),
         // Nothing was denied: what is not there cannot be tried.
@@ -171,7 +175,7 @@ pub(super) async fn objects(bus: &Bus, store: &StoreUrl) -> Check {
         Ok(objects) => objects,
         Err(error) => return Check::failed(Part::Objects, error.to_string(), OTHER),
     };
-    let room = match objects.has_room(WorkerId::random()).await {
+    let room = match objects.takes_uploads(WorkerId::random()).await {
         Ok(room) => room,
         Err(error @ ProbeError::Silent) => {
             return Check::failed(Part::Objects, format!("{store}: {error}"), "Check the server or the mount behind it.");
@@ -193,11 +197,15 @@ pub(super) async fn objects(bus: &Bus, store: &StoreUrl) -> Check {
                       keep proofs and inputs for a shorter time (`[storage]`). Uploads are taken again by themselves.";
         return Check::failed(Part::Objects, format!("{store} is full: it takes no uploads"), advice);
     }
+    let tried = match store {
+        StoreUrl::JetStream => "takes uploads",
+        StoreUrl::Directory(_) | StoreUrl::S3(_) => "written, read, compared, deleted",
+    };
     match mark {
-        Some(_) => Check::ok(Part::Objects, format!("{store}: written, read, compared, deleted; it is the coordinator's")),
+        Some(_) => Check::ok(Part::Objects, format!("{store}: {tried}; it is the coordinator's")),
         None => Check::warning(
             Part::Objects,
-            format!("{store}: written, read, compared, deleted; no coordinator has marked its own yet"),
+            format!("{store}: {tried}; no coordinator has marked its own yet"),
             "Once a coordinator leads, look again whether it is the same store.",
         ),
     }

@@ -430,7 +430,7 @@ impl Report {
         }
     }
 
-    /// The worker that posted it; a failure need not name one.
+    /// The worker that posts it; what failed elsewhere than at a worker has none, and is no report.
     pub const fn worker(&self) -> Option<WorkerId> {
         match self {
             Self::Setup(message) => Some(message.worker),
@@ -446,9 +446,9 @@ impl Report {
         }
     }
 
-    /// The subject it is published on.
-    pub fn subject(&self, prefix: &Prefix) -> String {
-        prefix.report(self.job(), self.phase(), self.n())
+    /// The subject it is published on by this worker.
+    pub fn subject(&self, prefix: &Prefix, worker: WorkerId) -> String {
+        prefix.report(self.job(), self.phase(), self.n(), worker)
     }
 
     /// The message id. It names the worker: the same result from two workers is two messages, for the first may turn

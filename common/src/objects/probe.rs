@@ -7,7 +7,7 @@ use object_store::path::Path;
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::{Objects, path_of};
+use super::{Objects, Place, path_of};
 use crate::bus::chain;
 use crate::full::is_full;
 use crate::ids::{Digest, WorkerId};
@@ -69,6 +69,22 @@ impl Objects {
             }
             self.store.delete(&path).await.map_err(failed("deleting", &path))?;
             Ok(true)
+        })
+        .await
+    }
+
+    /// Whether there is room for uploads, for who may upload and read but need not be allowed to delete: in JetStream nothing is left but
+    /// a few bytes until the coordinator sweeps, elsewhere as [`Objects::has_room`].
+    ///
+    /// # Errors
+    /// As [`Objects::probe`].
+    pub async fn takes_uploads(&self, who: WorkerId) -> Result<bool, ProbeError> {
+        let Place::JetStream(store) = &self.place else { return self.has_room(who).await };
+        in_time(async {
+            match store.try_upload().await {
+                Err(error) if is_full(&error) => Ok(false),
+                tried => tried.map_err(failed("writing", &Path::from("probe"))).map(|()| true),
+            }
         })
         .await
     }

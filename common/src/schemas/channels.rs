@@ -1,12 +1,13 @@
 //! Every subject with what is on it and who sends and receives it. Addresses are the subjects that [`Prefix`] makes, with names in
 //! place of what varies; a new kind of subject, endpoint or bucket does not compile here before it is described.
 
-use crate::ids::JobId;
+use crate::ids::{JobId, WorkerId};
 use crate::messages::{BusCondition, Message, QueueOrder, StoreMark};
 use crate::subjects::*;
 
 /// Stands for a job in a subject that is to become an address.
 const JOB: &str = "0f8fad5b-d9cb-469f-a165-70867728950e";
+const WORKER_ID: &str = "6fa459ea-ee8a-4ca4-894e-db77e160355e";
 /// Stands for a number.
 const N: u32 = 4_242_001;
 /// Stands for another number.
@@ -64,6 +65,7 @@ impl Channel {
         let fits = |token: &str, text: &str| match token.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
             None => token == text,
             Some("job") => text.parse::<JobId>().is_ok(),
+            Some("worker") => text.parse::<WorkerId>().is_ok(),
             Some(name) => match values(name) {
                 Some(values) => values.contains(&text.to_owned()),
                 None => text.parse::<u64>().is_ok(),
@@ -126,10 +128,10 @@ fn address(subject: &str, names: &[(String, &str)]) -> String {
 /// Every form of subject, with every kind.
 pub fn subjects() -> Vec<(Subject, String)> {
     let prefix = Prefix::default();
-    let job: JobId = JOB.parse().unwrap();
+    let (job, worker): (JobId, WorkerId) = (JOB.parse().unwrap(), WORKER_ID.parse().unwrap());
     let mut texts: Vec<String> = RequestKind::ALL.iter().map(|kind| prefix.request(*kind)).collect();
     texts.extend(AssignmentKind::ALL.iter().map(|kind| prefix.assign(*kind, job, N)));
-    texts.extend(Phase::ALL.iter().map(|phase| prefix.report(job, *phase, N)));
+    texts.extend(Phase::ALL.iter().map(|phase| prefix.report(job, *phase, N, worker)));
     texts.extend([prefix.challenge(job), prefix.cancel(job), prefix.input_chunk(job, N), prefix.input_close(job)]);
     texts.extend(EventKind::ALL.iter().filter(|kind| **kind != EventKind::Proof).map(|kind| prefix.event(job, *kind)));
     texts.extend([prefix.proof_event(job, N, 1), prefix.proof_event(job, N, COMMIT)]);
@@ -186,7 +188,7 @@ fn of_subject(subject: Subject, text: &str) -> Channel {
                 Phase::Final => (name_of::<Final>(), "The final proof."),
                 Phase::Failed => (name_of::<Failed>(), "Something failed."),
             };
-            Channel::new(format!("report-{phase}"), address(text, &[job, n]), summary, message)
+            Channel::new(format!("report-{phase}"), address(text, &[job, n, (WORKER_ID.to_owned(), "worker")]), summary, message)
                 .of_stream(StreamKind::Report)
                 .between(&[WORKER], &[COORDINATOR])
         }

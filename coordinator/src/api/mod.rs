@@ -30,7 +30,7 @@ use zisk_common::bus::Bus;
 use zisk_common::errors::{ErrorCode, ErrorObject};
 use zisk_common::messages::{CONTENT_TYPE, SCHEMA_VERSION};
 use zisk_common::objects::{Objects, StoreUrl};
-use zisk_common::subjects::{ApiEndpoint, RequestKind};
+use zisk_common::subjects::{ApiEndpoint, Prefix, RequestKind};
 
 use self::value::{Encoding, Value};
 use self::verify::MAX_VERIFICATIONS;
@@ -118,8 +118,16 @@ async fn answer(api: Arc<Api>, endpoint: ApiEndpoint, request: Request, permit: 
     let header = |name| headers.and_then(|headers| headers.get(name)).map(|value| value.as_str().to_owned());
     let (content_type, message_id) = (header(CONTENT_TYPE), header(MESSAGE_ID));
     let body = request.message.payload.clone();
-    if request.message.reply.is_none() {
+    let Some(reply_to) = request.message.reply.as_deref() else {
         tracing::warn!(endpoint = endpoint.as_str(), "a request without a reply subject is not done: use `nats req`");
+        return;
+    };
+    if !is_inbox(api.bus.prefix(), reply_to) {
+        tracing::warn!(
+            endpoint = endpoint.as_str(),
+            reply_to,
+            "a request is not done: its answer would be a message to the cluster, or to NATS"
+        );
         return;
     }
     let encoding = Encoding::of(content_type.as_deref(), &body);
@@ -139,6 +147,12 @@ async fn answer(api: Arc<Api>, endpoint: ApiEndpoint, request: Request, permit: 
         tracing::debug!(endpoint = endpoint.as_str(), code = %error.code, field = error.field, "request refused: {}", error.message);
     }
     reply(&client, request, written_as, done).await;
+}
+
+/// Whether an answer may go there: who asks need not be allowed to publish where a coordinator is.
+fn is_inbox(prefix: &Prefix, reply_to: &str) -> bool {
+    let of_cluster = reply_to.strip_prefix(&prefix.to_string()).is_some_and(|rest| rest.starts_with('.'));
+    !of_cluster && !reply_to.starts_with('$')
 }
 
 /// Answers. The library answers errors without a body; so the answer goes out first, and what the library makes of it, which counts the
@@ -216,5 +230,23 @@ impl Api {
             Ok::<_, ErrorObject>(Objects::open(&self.store, &self.bus).await?)
         };
         self.objects.get_or_try_init(|| open).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_go_to_inboxes_only() {
+        let prefix = Prefix::default();
+        for inbox in ["_INBOX.x.1", "_INBOX.alice.1", "_R_.a.b", "zisk.v10.x", "answers.7"] {
+            assert!(is_inbox(&prefix, inbox), "{inbox}");
+        }
+        for other in
+            ["zisk.v1.request.prove", "zisk.v1.event.x.completed", "$KV.ZISK_V1_JOBS.x", "$JS.API.STREAM.PURGE.X", "$O.x"]
+        {
+            assert!(!is_inbox(&prefix, other), "{other}");
+        }
     }
 }

@@ -83,15 +83,22 @@ fn job_named_in(payload: &[u8], is_json: bool) -> Option<JobId> {
     named.map(|named| named.job)
 }
 
-/// Reads a report; its subject must name the job and phase it is for.
+/// Reads a report; its subject must name the job, the phase and the worker that it is of: by the subject NATS decides who may post it.
 pub(super) fn report(delivery: &Delivery) -> Result<Report, String> {
-    let (job, phase) = match delivery.subject() {
-        Ok(Subject::Report { job, phase, .. }) => (job, phase),
+    let (job, phase, worker) = match delivery.subject() {
+        Ok(Subject::Report { job, phase, worker, .. }) => (job, phase, worker),
         Ok(_) => return Err("not a report's subject".to_owned()),
         Err(error) => return Err(error.to_string()),
     };
     let report = Report::decode(phase, delivery.payload()).map_err(|error| error.to_string())?;
-    if report.job() == job { Ok(report) } else { Err(format!("it was posted for job {job} but is for {}", report.job())) }
+    if report.job() != job {
+        return Err(format!("it was posted for job {job} but is for {}", report.job()));
+    }
+    match report.worker() {
+        Some(of) if of == worker => Ok(report),
+        Some(of) => Err(format!("worker {worker} posted it in the name of worker {of}")),
+        None => Err(format!("worker {worker} posted it and it names no worker")),
+    }
 }
 
 #[cfg(test)]

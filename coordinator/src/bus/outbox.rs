@@ -1,12 +1,12 @@
 //! Running the state machine's commands: what they put on the bus.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use zisk_common::bus::{Bus, BusError};
 use zisk_common::election::Tenure;
 use zisk_common::ids::JobId;
 use zisk_common::messages::{Assignment, JobRecord};
-use zisk_common::subjects::{AssignmentKind, Phase, StreamKind};
+use zisk_common::subjects::{AssignmentKind, Phase, StreamKind, Subject};
 
 use super::records::subjects;
 use crate::job::Command;
@@ -130,7 +130,8 @@ pub(super) async fn list(bus: &Bus, kind: StreamKind, filter: &str) -> Result<Ha
 /// What the bus holds of a job.
 struct Present {
     assignments: HashMap<String, usize>,
-    reports: HashMap<String, usize>,
+    /// What was reported, by whomever.
+    reports: HashSet<(Phase, u32)>,
     events: HashMap<String, usize>,
     broadcasts: HashMap<String, usize>,
     /// The round of the challenge that was broadcast last.
@@ -144,6 +145,11 @@ impl Present {
         // neither was done and read by us, or is lost.
         let assignments = list(bus, StreamKind::Assign, &prefix.assignments_of(job)).await?;
         let reports = list(bus, StreamKind::Report, &prefix.reports_of(job)).await?;
+        let reported = |subject: &String| match prefix.parse(subject) {
+            Ok(Subject::Report { phase, n, .. }) => Some((phase, n)),
+            _ => None,
+        };
+        let reports = reports.keys().filter_map(reported).collect();
         let events = list(bus, StreamKind::Events, &prefix.events_of(job)).await?;
         let mut broadcasts = list(bus, StreamKind::Broadcast, &prefix.challenge(job)).await?;
         broadcasts.extend(list(bus, StreamKind::Broadcast, &prefix.cancel(job)).await?);
@@ -158,14 +164,12 @@ impl Present {
         let prefix = bus.prefix();
         match command {
             Command::Assign(assignment) => {
-                let reported = |phase, n| self.reports.contains_key(&prefix.report(job, phase, n));
+                let reported = |phase, n| self.reports.contains(&(phase, n));
                 self.assignments.contains_key(&assignment.subject(prefix))
                     || match assignment {
                         Assignment::Plan(_) => {
-                            let planned = prefix.report(job, Phase::Planned, 0);
-                            let planned = planned.trim_end_matches('0');
                             [Phase::Setup, Phase::Executed, Phase::Failed].into_iter().any(|phase| reported(phase, 0))
-                                || self.reports.keys().any(|subject| subject.starts_with(planned))
+                                || self.reports.iter().any(|(phase, _)| *phase == Phase::Planned)
                         }
                         Assignment::Segment(segment) => reported(Phase::Proof, segment.n) || reported(Phase::Failed, segment.n),
                         // The aggregator's to publish.

@@ -6,8 +6,10 @@ use anyhow::{Context, Result, ensure};
 use async_nats::HeaderMap;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
-use zisk_common::ids::{Digest, JobId};
-use zisk_common::messages::{Assignment, CONTENT_TYPE, FailureKind, JSON, JobState, ObjectKey, ObjectScope};
+use zisk_common::ids::{Digest, JobId, WorkerId};
+use zisk_common::messages::{
+    Assignment, CONTENT_TYPE, Failed, Failure, FailureKind, JSON, JobState, ObjectKey, ObjectScope, Report, Version,
+};
 use zisk_common::subjects::{AssignmentKind, ConsumerKind, Phase, RequestKind};
 use zisk_tests::cli::zisk;
 use zisk_tests::fleet::{Fleet, Settings};
@@ -15,7 +17,7 @@ use zisk_tests::guests::Reference;
 use zisk_tests::oracles;
 
 /// How long a job may take here, whatever happens to it.
-const JOB: Duration = Duration::from_secs(100);
+const JOB: Duration = Duration::from_secs(300);
 /// log2 of a segment's steps.
 const LOG_STEPS: u8 = 12;
 
@@ -93,27 +95,33 @@ async fn what_cannot_be_read_is_set_aside() -> Result<()> {
     let mut fleet = Fleet::start(Settings::default()).await?;
     fleet.start_worker()?;
     let (client, prefix) = (fleet.bus.client().clone(), fleet.bus.prefix().clone());
-    let job = JobId::random();
+    let (job, worker) = (JobId::random(), WorkerId::random());
     client.publish(prefix.request(RequestKind::Prove), "garbage".into()).await?;
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, JSON);
     let unknown = format!(r#"{{"job":"{job}","programme":1}}"#);
     client.publish_with_headers(prefix.request(RequestKind::Execute), headers, unknown.into()).await?;
-    client.publish(prefix.report(job, Phase::Proof, 3), vec![0xc1; 10_000].into()).await?;
+    client.publish(prefix.report(job, Phase::Proof, 3, worker), vec![0xc1; 10_000].into()).await?;
     client.publish(prefix.assign(AssignmentKind::Segment, job, 0), "no assignment".into()).await?;
+    // What a worker reports in the name of another.
+    let failure = Failure { worker: Some(WorkerId::random()), ..Failure::new(FailureKind::Internal, "forged") };
+    let forged = Report::Failed(Failed { v: Version::default(), job, attempt: 1, failure });
+    client.publish(prefix.report(job, Phase::Failed, 0, worker), forged.encode()?).await?;
     client.flush().await?;
     let deadline = Instant::now() + JOB;
     let listed = loop {
         let listed = letters(&fleet).await?;
-        if listed.len() == 4 {
+        if listed.len() == 5 {
             break listed;
         }
         ensure!(Instant::now() < deadline, "{listed:?}");
         sleep(Duration::from_millis(200)).await;
     };
     let of = |stream: &str| -> Vec<&Value> { listed.iter().filter(|letter| letter["stream"] == stream).collect() };
-    assert_eq!((of("requests").len(), of("report").len(), of("assign").len()), (2, 1, 1), "{listed:?}");
-    let report = of("report")[0];
+    assert_eq!((of("requests").len(), of("report").len(), of("assign").len()), (2, 2, 1), "{listed:?}");
+    let in_the_name_of = |letter: &&&Value| letter["reason"].to_string().contains("in the name of");
+    assert_eq!(of("report").iter().filter(in_the_name_of).count(), 1, "{listed:?}");
+    let report = *of("report").iter().find(|letter| !in_the_name_of(letter)).context("no other")?;
     assert_eq!((&report["bytes"], &report["job"]), (&10_000.into(), &Value::from(job.to_string())));
     assert_eq!(report["payload_hex"].as_str().map(str::len), Some(2 * 4096));
     ensure!(of("requests").iter().any(|letter| letter["reason"].to_string().contains("programme")), "{listed:?}");
@@ -124,12 +132,12 @@ async fn what_cannot_be_read_is_set_aside() -> Result<()> {
     let refused = zisk(&fleet, &["dead", "requeue", id]).await?;
     ensure!(refused.code == 3 && refused.stderr.contains("could not be read"), "{refused:?}");
     let shown = zisk(&fleet, &["dead", "show", id]).await?;
-    ensure!(shown.code == 0 && shown.stdout.contains(&prefix.report(job, Phase::Proof, 3)), "{shown:?}");
+    ensure!(shown.code == 0 && shown.stdout.contains(&prefix.report(job, Phase::Proof, 3, worker)), "{shown:?}");
     assert_eq!(zisk(&fleet, &["dead", "drop", id]).await?.code, 0);
     assert_eq!(zisk(&fleet, &["dead", "drop", id]).await?.code, 1);
     assert_eq!(zisk(&fleet, &["dead", "drop"]).await?.code, 2);
     let dropped = zisk(&fleet, &["dead", "drop", "--all", "--json"]).await?;
-    assert_eq!(dropped.json()?["dropped"], 3);
+    assert_eq!(dropped.json()?["dropped"], 4);
     ensure!(letters(&fleet).await?.is_empty());
     Ok(())
 }

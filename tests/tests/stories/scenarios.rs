@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
-use zisk_common::ids::JobId;
+use zisk_common::ids::{JobId, WorkerId};
 use zisk_common::messages::{FailureKind, JobState};
 use zisk_common::subjects::{BucketKind, ConsumerKind, EventKind, StreamKind};
 use zisk_tests::oracles;
@@ -69,9 +69,14 @@ async fn two_coordinators_have_everything_done_once() -> Result<()> {
     let job = story.submit(&workload).await?;
     story.wait_for(job, EventKind::Contributed).await?;
     story.fleet.coordinators.remove(0).kill();
-    let killed = Instant::now();
+    let killed_ms = zisk_common::messages::unix_ms();
     let record = story.ends_well(job, &workload).await?;
-    ensure!(killed.elapsed() < Duration::from_secs(20), "{:?}", killed.elapsed());
+    // Nothing has waited for the look at jobs in which nothing moves; how long the work itself takes is the machine's affair.
+    let events = oracles::events(&story.fleet.bus, Some(job)).await?;
+    let mut moments = vec![killed_ms];
+    moments.extend(events.iter().map(|event| event.at_ms).filter(|at_ms| *at_ms >= killed_ms));
+    let longest = moments.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max().context("nothing came after that")?;
+    ensure!(longest < 20_000, "nothing moved for {longest} ms");
     story.is_clean(&[&record]).await?;
     story.work()?.check_done_once()
 }
@@ -201,8 +206,11 @@ async fn reports_that_come_twice_or_out_of_order_or_late_change_nothing() -> Res
     client.flush().await?;
     story.is_clean(&[&record]).await?;
     // What belongs to another job, or to none, is no better.
-    client.publish(bus.prefix().report(JobId::random(), zisk_common::subjects::Phase::Proof, 0), "garbage".into()).await?;
-    client.publish(bus.prefix().report(job, zisk_common::subjects::Phase::Final, 0), "garbage".into()).await?;
+    let nobody = WorkerId::random();
+    client
+        .publish(bus.prefix().report(JobId::random(), zisk_common::subjects::Phase::Proof, 0, nobody), "garbage".into())
+        .await?;
+    client.publish(bus.prefix().report(job, zisk_common::subjects::Phase::Final, 0, nobody), "garbage".into()).await?;
     client.flush().await?;
     story.is_clean(&[&record]).await
 }
@@ -210,20 +218,21 @@ async fn reports_that_come_twice_or_out_of_order_or_late_change_nothing() -> Res
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deadline_ends_a_running_job() -> Result<()> {
     let story = Story::start(1).await?;
-    let workload = story.reference.hashes(60)?;
-    let job = story.fleet.submit(&workload, 11, Some(Duration::from_secs(3))).await?;
+    // Begun within that time on any machine, and done on none.
+    let workload = story.reference.hashes(300)?;
+    let job = story.fleet.submit(&workload, 11, Some(Duration::from_secs(15))).await?;
     story.wait_for(job, EventKind::Contributed).await?;
     let record = story.ends(job).await?;
     let failure = record.failure.as_ref().context("it completed")?;
     assert_eq!((record.state, failure.kind), (JobState::Failed, FailureKind::Timeout));
     let took = record.timings.ended_ms - record.timings.accepted_ms;
-    ensure!((3000..8000).contains(&took), "{took} ms");
+    ensure!((15_000..30_000).contains(&took), "{took} ms");
     story.is_clean(&[&record]).await?;
     // Its worker is free.
     let small = story.reference.hashes(2)?;
     let began = Instant::now();
     let record = story.ends_well(story.submit(&small).await?, &small).await?;
-    ensure!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    ensure!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     story.is_clean(&[&record]).await
 }
 
