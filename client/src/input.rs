@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use zisk_common::bus::Bus;
-use zisk_common::ids::JobId;
+use zisk_common::ids::{Hashing, JobId};
 use zisk_common::input::{CHUNK_BYTES, MAX_CHUNKS};
 use zisk_common::messages::{InputClose, Version};
 use zisk_machine::input::MAX_INPUT_BYTES;
@@ -21,6 +21,8 @@ pub struct InputStream {
     rest: BytesMut,
     chunks: u32,
     bytes: u64,
+    /// Of what is stored.
+    hashing: Hashing,
 }
 
 enum To {
@@ -38,7 +40,7 @@ impl InputStream {
     }
 
     fn new(job: JobId, to: To) -> Self {
-        Self { job, to, rest: BytesMut::new(), chunks: 0, bytes: 0 }
+        Self { job, to, rest: BytesMut::new(), chunks: 0, bytes: 0, hashing: Hashing::default() }
     }
 
     /// The job.
@@ -82,7 +84,8 @@ impl InputStream {
         }
         match &self.to {
             To::Bus(bus) => {
-                let close = InputClose { v: Version::default(), chunks: self.chunks, bytes: self.bytes };
+                let digest = Some(self.hashing.digest());
+                let close = InputClose { v: Version::default(), chunks: self.chunks, bytes: self.bytes, digest };
                 bus.close_input(self.job, &close).await?;
             }
             To::Here(feed) => feed.close(),
@@ -107,7 +110,7 @@ impl InputStream {
             To::Bus(bus) => drop(bus.push_input(self.job, self.chunks, chunk).await?),
             To::Here(feed) => feed.push(chunk),
         }
-        let _ = self.rest.split_to(size);
+        self.hashing.update(&self.rest.split_to(size));
         self.chunks += 1;
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! When JetStream has reached its limit it refuses every write, to whatever stream: no job could end, no lease could be
 //! renewed, and nothing could be deleted that leaves a marker. So the coordinators keep a reserve, a stream of padding. Purging
-//! needs no room. The leader gives it up when a write is refused, having stopped the uploads of objects and the streaming of inputs, which would take it at once.
+//! needs no room. The leader gives it up when a write is refused, having stopped the uploads of objects, the streaming of inputs and new requests, which would take it at once.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -152,7 +152,7 @@ impl Reserve {
         Ok(retried(&self.bus, action, || self.bus.jetstream().query_account()).await?.storage)
     }
 
-    /// Closes the bucket of objects to uploads, should there be one, and the stream of inputs. What they hold stays.
+    /// Closes the bucket of objects to uploads, should there be one, and the streams of inputs and of requests. What they hold stays.
     ///
     /// # Errors
     /// [`BusError`] when the server does not answer.
@@ -160,6 +160,7 @@ impl Reserve {
         let held = |stream: &stream::State| i64::try_from(stream.bytes).unwrap_or(i64::MAX).saturating_add(MARGIN);
         // Inputs first: of a limit the server keeps as much free as is not used yet. Where it has not even that, they find no room.
         self.limit(self.bus.prefix().stream(StreamKind::Input), held).await?;
+        self.limit(self.bus.prefix().stream(StreamKind::Requests), held).await?;
         self.must_limit(self.bus.prefix().objects_stream(), held).await
     }
 
@@ -183,6 +184,14 @@ impl Reserve {
             self.limit(name, |_| -1).await?;
         }
         Ok(())
+    }
+
+    /// Opens the stream of requests: it has no limit of its own.
+    ///
+    /// # Errors
+    /// [`BusError`] when the server does not answer.
+    pub async fn open_requests(&self) -> Result<(), BusError> {
+        self.limit(self.bus.prefix().stream(StreamKind::Requests), |_| -1).await.map(drop)
     }
 
     /// Limits a stream, should it be there; false when the server has less than that in all.

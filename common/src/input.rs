@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::bus::{Bus, BusError, chain};
-use crate::ids::{Digest, JobId};
+use crate::ids::{Digest, Hashing, JobId};
 use crate::messages::{CONTENT_TYPE, CodecError, InputClose, encode};
 use crate::objects::Parts;
 use crate::publish::Stored;
@@ -103,13 +103,13 @@ impl Bus {
     /// # Errors
     /// As [`Bus::input_chunk`].
     pub async fn input_digest(&self, job: JobId, chunks: u32) -> Result<(Digest, u64), BusError> {
-        let (mut hasher, mut size) = (blake3::Hasher::new(), 0);
+        let (mut hashing, mut size) = (Hashing::default(), 0);
         let mut parts = stream::iter(0..chunks).map(|n| self.input_chunk(job, n)).buffered(AHEAD);
         while let Some(part) = parts.try_next().await? {
-            hasher.update(&part);
+            hashing.update(&part);
             size += part.len() as u64;
         }
-        Ok((Digest::from_bytes(*hasher.finalize().as_bytes()), size))
+        Ok((hashing.digest(), size))
     }
 
     /// When the newest message of a job's input came, by the server's clock and as of now; none when there is none.

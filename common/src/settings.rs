@@ -255,9 +255,10 @@ impl Bus {
         self.is_set(&format!("STREAM.INFO.{}", config.name), config, &self.stream_keys(&config.name)).await
     }
 
-    /// Settings of this stream that are ours. How much objects and inputs may take is set elsewhere: [`crate::full`].
+    /// Settings of this stream that are ours. How much objects, inputs and requests may take is set elsewhere: [`crate::full`].
     fn stream_keys(&self, name: &str) -> Vec<&'static str> {
-        let bounded = [self.prefix().objects_stream(), self.prefix().stream(StreamKind::Input)];
+        let prefix = self.prefix();
+        let bounded = [prefix.objects_stream(), prefix.stream(StreamKind::Input), prefix.stream(StreamKind::Requests)];
         let ours = |key: &&str| *key != "max_bytes" || !bounded.iter().any(|bounded| bounded == name);
         STREAM_KEYS.iter().copied().filter(ours).collect()
     }

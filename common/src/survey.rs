@@ -244,7 +244,7 @@ fn is_configured(thing: Thing, key: &str) -> bool {
         (thing, key),
         (_, "num_replicas")
             | (Thing::Consumer(_), "ack_wait")
-            | (Thing::Objects | Thing::Stream(StreamKind::Input), "max_bytes")
+            | (Thing::Objects | Thing::Stream(StreamKind::Input | StreamKind::Requests), "max_bytes")
             | (Thing::Stream(StreamKind::Dead), "max_age" | "max_msgs")
             | (Thing::Bucket(BucketKind::Workers | BucketKind::Elections | BucketKind::Leader), "max_age")
     )

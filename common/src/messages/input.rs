@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::codec::{CodecError, JSON, Version, decode, decode_as};
+use crate::ids::Digest;
 
 /// The end of a streamed input, on `input.<job>.close`: what must be there for the input to be whole.
 ///
@@ -18,6 +19,9 @@ pub struct InputClose {
     pub chunks: u32,
     /// Their bytes together.
     pub bytes: u64,
+    /// The blake3 digest of them together, where who sends it knows that: a chunk that was stored first with other bytes is then found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
 }
 
 impl InputClose {

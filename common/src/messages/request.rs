@@ -29,6 +29,9 @@ pub const NORMAL_PRIORITY: u8 = 5;
 /// Longest retention that anybody may ask for, in seconds: ten years, beyond which only 0, for ever, is meant.
 pub const MAX_RETENTION_SECONDS: u64 = 10 * 365 * 24 * 3600;
 
+/// Longest time that anybody may ask for, in seconds: seven days, after which what is streamed is gone, too.
+pub const MAX_TIMEOUT_SECONDS: u64 = 7 * 24 * 3600;
+
 /// Longest name of a client, in bytes.
 pub const MAX_CLIENT: usize = 64;
 
@@ -108,8 +111,8 @@ pub struct JobParams {
     /// Steps after which the program is stopped and the job fails.
     #[cfg_attr(test, schemars(range(min = 1)))]
     pub max_steps: Option<u64>,
-    /// Seconds after which the job fails, from its acceptance on: waiting for its turn counts.
-    #[cfg_attr(test, schemars(range(min = 1)))]
+    /// Seconds after which the job fails, from its acceptance on: waiting for its turn counts. At most seven days.
+    #[cfg_attr(test, schemars(range(min = 1, max = MAX_TIMEOUT_SECONDS)))]
     pub timeout_seconds: Option<u64>,
     /// 0 to 9, 5 when not set: among the jobs that wait, those of a higher priority are begun first.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -227,8 +230,10 @@ impl JobRequest {
         if self.params.max_steps == Some(0) {
             return out_of_range("params.max_steps", 0, "at least 1".to_owned());
         }
-        if self.params.timeout_seconds == Some(0) {
-            return out_of_range("params.timeout_seconds", 0, "at least 1".to_owned());
+        if let Some(seconds) = self.params.timeout_seconds
+            && !(1..=MAX_TIMEOUT_SECONDS).contains(&seconds)
+        {
+            return out_of_range("params.timeout_seconds", seconds, format!("1 to {MAX_TIMEOUT_SECONDS} (seven days)"));
         }
         if let Some(priority) = self.params.priority
             && !(MIN_PRIORITY..=MAX_PRIORITY).contains(&priority)

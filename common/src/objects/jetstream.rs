@@ -35,6 +35,8 @@ use crate::streams::retried;
 const IN_FLIGHT: usize = 8;
 /// How long one ack may take: a server that syncs every write to a slow disk needs time for half a megabyte.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most bytes for which address space is taken on the word of a description.
+const FORETOLD: usize = 1 << 30;
 const STORE: &str = "jetstream";
 
 /// What was published of an object.
@@ -231,7 +233,8 @@ impl JetStreamStore {
     /// Reads an object whole: its chunks one by one, each found by subject after the one before.
     async fn read(&self, location: &Path, info: &ObjectInfo) -> Result<Bytes> {
         let subject = self.chunk_subject(&info.nuid);
-        let mut buffer = BytesMut::with_capacity(info.size);
+        // Whoever may upload may have written the description.
+        let mut buffer = BytesMut::with_capacity(info.size.min(FORETOLD));
         let mut sequence = 1;
         for index in 0..info.chunks {
             let found = self.stream.direct_get_next_for_subject(subject.as_str(), Some(sequence)).await;
@@ -294,7 +297,8 @@ impl JetStreamStore {
     async fn list_all(&self, prefix: Option<Path>) -> Result<Vec<ObjectMeta>> {
         let mut metas = Vec::new();
         for Described { info, time, .. } in self.descriptions().await?.into_iter().filter(|described| !described.info.deleted) {
-            let location = Path::parse(&info.name)?;
+            // No coordinator or worker asks for it, and one name that is none is not to hide the others.
+            let Ok(location) = Path::parse(&info.name) else { continue };
             // By whole path segments, and a prefix is not in itself: what the trait asks for.
             let inside =
                 prefix.as_ref().is_none_or(|prefix| location.prefix_match(prefix).is_some_and(|mut rest| rest.next().is_some()));

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::api::{ChunkStored, InputClosed, MAX_IDEMPOTENCY_KEY, MAX_INLINE, MAX_PAGE};
-use crate::ids::JobId;
+use crate::ids::{Digest, JobId};
 use crate::input::MAX_CHUNKS;
 use crate::messages::{JobParams, MAX_CLIENT, Metadata, Version};
 
@@ -194,6 +194,9 @@ pub struct InputEnd {
     pub chunks: u32,
     /// Their bytes together.
     pub bytes: u64,
+    /// The blake3 digest of them together: a chunk that was stored first with other bytes is then found out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
 }
 
 /// The answer: what was stored.

@@ -19,7 +19,9 @@ use super::{ANSWER_WITHIN, Api};
 
 const CHUNK: &str = "base64 of a chunk's bytes";
 const N: &str = "the chunk's number, 0 for the first";
-const CLOSE: &str = "{\"chunks\": <how many>, \"bytes\": <all together>}";
+const CLOSE: &str =
+    "{\"chunks\": <how many>, \"bytes\": <all together>}, and \"digest\": <blake3 of all together> where it is known";
+const DIGEST: &str = "the blake3 digest of the whole input: 64 hexadecimal digits in lower case";
 
 /// What a request brings.
 enum Brought {
@@ -81,10 +83,11 @@ fn brought(fields: &mut Fields) -> Result<Brought, ErrorObject> {
     match (n, chunk, fields.take("close")) {
         (Some(n), Some(chunk), None) => Ok(Brought::Chunk(n, inline("chunk", chunk)?)),
         (None, None, Some(close)) => {
-            let mut close = Fields::of_field("close", close, &["chunks", "bytes"])?;
+            let mut close = Fields::of_field("close", close, &["chunks", "bytes", "digest"])?;
             let chunks = close.integer("chunks", 0..=MAX_CHUNKS)?.ok_or_else(|| close.missing("chunks", CLOSE))?;
             let bytes = close.integer("bytes", 0..=MAX_INPUT_BYTES as u64)?.ok_or_else(|| close.missing("bytes", CLOSE))?;
-            Ok(Brought::Close(InputClose { v: Version::default(), chunks, bytes }))
+            let digest = close.parsed("digest", DIGEST)?;
+            Ok(Brought::Close(InputClose { v: Version::default(), chunks, bytes, digest }))
         }
         (None, Some(_), None) => Err(fields.missing("n", N)),
         (Some(_), None, None) => Err(fields.missing("chunk", CHUNK)),

@@ -4,8 +4,8 @@ use zisk_common::api::MAX_IDEMPOTENCY_KEY;
 use zisk_common::errors::ErrorObject;
 use zisk_common::ids::{Digest, JobId, ProgramId};
 use zisk_common::messages::{
-    JobParams, JobRequest, MAX_CLIENT, MAX_LOG_SEGMENT_STEPS, MAX_PRIORITY, MAX_RETENTION_SECONDS, MIN_LOG_SEGMENT_STEPS,
-    MIN_PRIORITY, Metadata, ObjectRef, ProofKind, Version,
+    JobParams, JobRequest, MAX_CLIENT, MAX_LOG_SEGMENT_STEPS, MAX_PRIORITY, MAX_RETENTION_SECONDS, MAX_TIMEOUT_SECONDS,
+    MIN_LOG_SEGMENT_STEPS, MIN_PRIORITY, Metadata, ObjectRef, ProofKind, Version,
 };
 use zisk_common::objects::StoreUrl;
 use zisk_common::subjects::{ApiEndpoint, RequestKind};
@@ -110,7 +110,7 @@ fn params(value: Value) -> Result<JobParams, ErrorObject> {
         log_segment_steps: fields.integer("log_segment_steps", MIN_LOG_SEGMENT_STEPS..=MAX_LOG_SEGMENT_STEPS)?,
         proof,
         max_steps: fields.integer("max_steps", 1..=u64::MAX)?,
-        timeout_seconds: fields.integer("timeout_seconds", 1..=u64::MAX)?,
+        timeout_seconds: fields.integer("timeout_seconds", 1..=MAX_TIMEOUT_SECONDS)?,
         priority: fields.integer("priority", MIN_PRIORITY..=MAX_PRIORITY)?,
         proof_retention_seconds: fields.integer("proof_retention_seconds", 0..=MAX_RETENTION_SECONDS)?,
     })

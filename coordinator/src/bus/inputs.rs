@@ -126,7 +126,7 @@ async fn look(bus: &Bus, objects: &Objects, places: &Semaphore, job: JobId) -> a
         Some(Ok(close)) => close,
         Some(Err(error)) => return Ok(incomplete(format!("its end cannot be read: {error}"))),
     };
-    let InputClose { chunks, bytes, .. } = close;
+    let InputClose { chunks, bytes, digest: expected, .. } = close;
     if bytes > MAX_INPUT_BYTES as u64 {
         let message = format!("the input has {bytes} bytes, and the machine takes at most {MAX_INPUT_BYTES}");
         return Ok(Looked::Refused(Failure::new(FailureKind::Input, message)));
@@ -141,6 +141,11 @@ async fn look(bus: &Bus, objects: &Objects, places: &Semaphore, job: JobId) -> a
     let (digest, size) = bus.input_digest(job, chunks).await?;
     if size != bytes {
         return Ok(incomplete(format!("its chunks have {size} bytes together, and its end says {bytes}")));
+    }
+    if let Some(expected) = expected.filter(|expected| *expected != digest) {
+        return Ok(incomplete(format!(
+            "its chunks have the digest {digest} together, and its end says {expected}: one was stored with other bytes"
+        )));
     }
     if size == 0 {
         return Ok(Looked::Whole(None));

@@ -104,6 +104,8 @@ pub struct Coordinator {
     /// Whether JetStream has no room to spare.
     full: watch::Receiver<bool>,
     is_full: watch::Sender<bool>,
+    /// Requests taken since there was room, those left to be taken later included.
+    taken_when_full: u32,
     /// Who waits and who runs, as last committed, those dropped from memory included.
     queue: Queue,
     order: Order,
@@ -170,6 +172,7 @@ impl Coordinator {
             storage,
             full,
             is_full,
+            taken_when_full: 0,
             queue: Queue::default(),
             units,
             units_seen,

@@ -16,12 +16,18 @@ use super::{Coordinator, gauges};
 use crate::job::{Input, accept, accepted, refuse};
 use crate::metric_definitions::{JOBS_REFUSED, REQUESTS_REFUSED};
 
+/// Requests taken while JetStream is full: what is written of each comes out of the coordinators' reserve, which their lease needs, too.
+const TAKEN_WHEN_FULL: u32 = 64;
 /// Programs whose size is remembered.
 const PROGRAMS: usize = 10_000;
 
 impl Coordinator {
     pub(super) async fn take_requests(&mut self, batch: Vec<Delivery>) {
         for delivery in batch {
+            if !self.may_take() {
+                give_back(&delivery).await;
+                continue;
+            }
             let outcome = match intake::request(&delivery) {
                 Request::Valid(goal, request) => self.accept(goal, request).await,
                 Request::Unreadable { job, reason } => {
@@ -44,6 +50,12 @@ impl Coordinator {
                 }
             }
         }
+    }
+
+    /// Whether there is room for another job's record and events.
+    fn may_take(&mut self) -> bool {
+        self.taken_when_full = if *self.full.borrow() { self.taken_when_full.saturating_add(1) } else { 0 };
+        self.taken_when_full <= TAKEN_WHEN_FULL
     }
 
     async fn accept(&mut self, goal: RequestKind, request: JobRequest) -> Result<(), BucketError> {

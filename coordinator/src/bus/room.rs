@@ -1,6 +1,6 @@
 //! Room in JetStream for what the coordinator must write: records, events, its lease. See [`zisk_common::full`].
 //!
-//! While there is none to spare no upload is taken and no job is begun; those under way end with what they met or go on. Then
+//! While there is none to spare no upload is taken, few requests are, and no job is begun; those under way end with what they met or go on. Then
 //! their objects are deleted, or somebody makes room otherwise, and all goes on by itself.
 
 use std::time::Duration;
@@ -80,6 +80,7 @@ impl Watched {
 
     async fn open_uploads(&self) -> Result<(), BusError> {
         self.reserve.open_objects(self.room.objects).await?;
+        self.reserve.open_requests().await?;
         self.reserve.open_inputs(self.room.inputs).await
     }
 

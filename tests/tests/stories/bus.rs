@@ -422,6 +422,33 @@ async fn objects_in_a_bucket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_false_description_of_an_object_breaks_nothing() {
+    let server = NatsServer::start().unwrap();
+    let bus = connect(&server).await;
+    let objects = Objects::open(&StoreUrl::JetStream, &bus).await.unwrap();
+    let payload = Bytes::from(vec![5u8; 1_500_000]);
+    let object = objects.put(ObjectScope::Program, payload.clone()).await.unwrap();
+    let bucket = bus.prefix().objects_bucket();
+    let stream = bus.jetstream().get_stream(format!("OBJ_{bucket}")).await.unwrap();
+    let true_one = stream.get_last_raw_message_by_subject(&format!("$O.{bucket}.M.>")).await.unwrap();
+    let mut described: serde_json::Value = serde_json::from_slice(&true_one.payload).unwrap();
+    let publish = async |subject: String, described: &serde_json::Value| {
+        bus.jetstream().publish(subject, described.to_string().into()).await.unwrap().await.unwrap();
+    };
+    // More than any machine has: what is read is what there is.
+    described["size"] = (1u64 << 62).into();
+    publish(true_one.subject.to_string(), &described).await;
+    let _outcome = objects.get(object).await;
+    // A name that no object can have hides no other.
+    described["name"] = "job//x/../".into();
+    publish(format!("$O.{bucket}.M.am9iLy94Ly4uLw=="), &described).await;
+    let listed = objects.list().await.unwrap();
+    assert!(!listed.is_empty() && listed.iter().all(|stored| stored.key == object.key), "{listed:?}");
+    objects.put(ObjectScope::Program, payload.clone()).await.unwrap();
+    assert_eq!(objects.get(object).await.unwrap(), payload);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn objects_in_a_directory() {
     let server = NatsServer::start().unwrap();
     let bus = connect(&server).await;

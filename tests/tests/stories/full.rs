@@ -8,9 +8,9 @@ use async_nats::jetstream::stream::Config;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 use zisk_common::ids::JobId;
-use zisk_common::messages::{FailureKind, JobRecord, JobState, ObjectKey, ObjectScope};
+use zisk_common::messages::{FailureKind, JobRecord, JobRequest, JobState, Metadata, ObjectKey, ObjectScope};
 use zisk_common::objects::ObjectError;
-use zisk_common::subjects::EventKind;
+use zisk_common::subjects::{EventKind, RequestKind};
 use zisk_tests::cli::zisk;
 use zisk_tests::fleet::{Fleet, Settings};
 use zisk_tests::guests::{Reference, Workload};
@@ -134,6 +134,20 @@ async fn a_full_jetstream_refuses_what_is_new_and_the_coordinator_goes_on() -> R
     // What needs no upload is accepted, and waits.
     let waits = fleet.submit(&small, LOG_STEPS, None).await?;
     is_not_begun(&fleet, waits).await?;
+    // Of such only so many that their records find room in the reserve; then requests are refused, and the coordinator leads on.
+    let pattern = fleet.bus.jobs().await?.get(waits).await?.context("no record")?.value.request;
+    let metadata: Metadata = (0..14).map(|n| (n.to_string(), "x".repeat(250))).collect();
+    let mut taken = Vec::new();
+    let refusal = loop {
+        ensure!(taken.len() < 300, "no end of requests");
+        let request = JobRequest { job: JobId::random(), metadata: metadata.clone(), ..pattern.clone() };
+        match fleet.bus.publish_request(RequestKind::Execute, &request).await {
+            Ok(_) => taken.push(request.job),
+            Err(error) => break error,
+        }
+    };
+    ensure!(refusal.full, "{refusal}");
+    ensure!(fleet.bus.leader().await?.is_some(), "nobody leads");
     // What is under way ends, typed, and its end is committed with the store full.
     fleet.workers[0].process.thaw();
     let failed = oracles::end_of(&fleet.bus, running, JOB).await?;
@@ -151,6 +165,9 @@ async fn a_full_jetstream_refuses_what_is_new_and_the_coordinator_goes_on() -> R
     said(&fleet, "JetStream has room again").await?;
     let record = oracles::end_of(&fleet.bus, waits, JOB).await?;
     oracles::check_outcome(&fleet.objects, &reference, &small, &record).await?;
+    for job in taken {
+        assert_eq!(oracles::end_of(&fleet.bus, job, JOB).await?.state, JobState::Completed);
+    }
     oracles::check_nothing_left(&fleet.bus, None, JOB).await?;
     oracles::check_unchanged(&fleet.bus, &failed).await?;
     oracles::check_unchanged(&fleet.bus, &record).await?;

@@ -138,10 +138,12 @@ async fn what_is_no_whole_input_ends_its_job_with_what_is_wrong() -> Result<()> 
     let story = Story::start(0).await?;
     let (raw, workload) = (raw(&story).await?, story.reference.hashes(1)?);
     // What is pushed, the end, and what is said.
-    let cases: [(&[&str], &str, FailureKind, &str); 6] = [
+    let other = format!("{{\"chunks\": 1, \"bytes\": 1, \"digest\": \"{}\"}}", Digest::of(b"y"));
+    let cases: [(&[&str], &str, FailureKind, &str); 7] = [
         (&["0", "2"], "{\"chunks\": 3, \"bytes\": 3}", FailureKind::IncompleteInput, "chunk 1 of 3 is missing"),
         (&["0", "1"], "{\"chunks\": 1, \"bytes\": 1}", FailureKind::IncompleteInput, "chunk 1 is there"),
         (&["0"], "{\"chunks\": 1, \"bytes\": 2}", FailureKind::IncompleteInput, "1 bytes together, and its end says 2"),
+        (&["0"], &other, FailureKind::IncompleteInput, "stored with other bytes"),
         (&["0"], "{\"chunk\": 1, \"bytes\": 1}", FailureKind::IncompleteInput, "its end cannot be read"),
         (&[], "{\"chunks\": 100000, \"bytes\": 1}", FailureKind::IncompleteInput, "at most 65536"),
         (&["0"], "{\"chunks\": 1, \"bytes\": 1000000000}", FailureKind::Input, "the machine takes at most"),

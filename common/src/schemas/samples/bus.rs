@@ -219,7 +219,8 @@ impl Sampled for Cancel {
 
 impl Sampled for InputClose {
     fn samples() -> Vec<(&'static str, Self)> {
-        vec![("", Self { v: v(), chunks: 3, bytes: 2_000_000 })]
+        let end = Self { v: v(), chunks: 3, bytes: 2_000_000, digest: None };
+        vec![("", end), ("digest", Self { digest: Some(digest("input")), ..end })]
     }
 }
 

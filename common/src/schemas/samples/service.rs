@@ -56,8 +56,11 @@ impl Sampled for ProveRequest {
 impl Sampled for InputRequest {
     fn samples() -> Vec<(&'static str, Self)> {
         let chunk = Self { v: v(), job: job(), n: Some(0), chunk: Some("BQAAAAAAAAA=".to_owned()), close: None };
-        let close = Self { v: None, job: job(), n: None, chunk: None, close: Some(InputEnd { chunks: 1, bytes: 8 }) };
-        vec![("chunk", chunk), ("close", close)]
+        let close = |digest| {
+            let end = InputEnd { chunks: 1, bytes: 8, digest };
+            Self { v: None, job: job(), n: None, chunk: None, close: Some(end) }
+        };
+        vec![("chunk", chunk), ("close", close(None)), ("close-digest", close(Some(digest("input"))))]
     }
 }
 

@@ -70,6 +70,13 @@ async fn each_mistake_is_named_by_code_and_field_and_makes_nothing() -> Result<(
         ("prove", with("params", json!({ "timeout_seconds": 0 })), ErrorCode::NotAllowed, Some("params.timeout_seconds"), "1 to"),
         (
             "prove",
+            with("params", json!({ "timeout_seconds": 604_801 })),
+            ErrorCode::NotAllowed,
+            Some("params.timeout_seconds"),
+            "1 to",
+        ),
+        (
+            "prove",
             with("params", json!({ "proof_retention_seconds": 1u64 << 40 })),
             ErrorCode::NotAllowed,
             Some("params.proof_retention_seconds"),
