@@ -52,11 +52,13 @@ fn with_accounts(accounts: &str) -> String {
     format!("{all}{accounts}}}\n")
 }
 
-/// Starts a program as this user.
+/// Starts a coordinator, or a worker, as this user.
 fn start(nats: &NatsServer, program: &str, user: &str) -> Result<Process> {
-    let arguments: &[&str] = if program == "zisk-coordinator" { &["--metrics-port", "0"] } else { &["--compute-capacity", "1"] };
-    let ready = if program == "zisk-coordinator" { "coordinator ready: it leads" } else { "ready for assignments" };
-    let program = arguments.iter().fold(Program::new(program, nats.directory()), |program, argument| program.arg(*argument));
+    let ([flag, value], ready) = match program {
+        "zisk-coordinator" => (["--metrics-port", "0"], "coordinator ready: it leads"),
+        _ => (["--compute-capacity", "1"], "ready for assignments"),
+    };
+    let program = Program::new(program, nats.directory()).arg(flag).arg(value);
     let mut process = program.env("ZISK_NATS_URL", url(nats, user)).start(user)?;
     process.wait_for_log(ready, SOON)?;
     Ok(process)
@@ -426,6 +428,9 @@ async fn a_worker_deletes_no_keys_of_others() -> Result<()> {
 /// Has the newest event of that subject sent to wherever the answer is asked for.
 const READ_EVENTS: &str = "$JS.API.DIRECT.GET.ZISK_V1_EVENTS.zisk.v1.event.00000000-0000-4000-8000-000000000000.accepted";
 
+/// An event that only coordinators publish.
+const FORGED_EVENT: &str = "zisk.v1.event.00000000-0000-4000-8000-000000000000.completed";
+
 /// Who has others send what may not be sent by oneself: a request is answered wherever it says.
 struct Deputies<'a> {
     nats: &'a NatsServer,
@@ -474,7 +479,6 @@ async fn no_answer_goes_where_the_one_who_asks_may_not_publish() -> Result<()> {
     let _coordinator = start(&nats, "zisk-coordinator", "coordinator")?;
     let deputies = Deputies::new(&nats).await?;
     let (records, events) = ("KV_ZISK_V1_JOBS", "ZISK_V1_EVENTS");
-    let event = "zisk.v1.event.00000000-0000-4000-8000-000000000000.completed";
     // In an account with the streams it works, whatever the user may publish: this test would see it.
     ensure!(deputies.wrote("coordinator", READ_EVENTS, "$KV.ZISK_V1_JOBS.forged", records).await?, "nothing was to be seen");
     for user in ["worker", "client"] {
@@ -482,7 +486,7 @@ async fn no_answer_goes_where_the_one_who_asks_may_not_publish() -> Result<()> {
             // What it wrote itself, as a record, and as an order to the server.
             (READ_EVENTS, "$KV.ZISK_V1_JOBS.forged", records),
             (READ_EVENTS, "$JS.API.STREAM.PURGE.ZISK_V1_EVENTS", events),
-            (READ_EVENTS, event, events),
+            (READ_EVENTS, FORGED_EVENT, events),
             // Information about a stream, and the acknowledgement of a message.
             ("$JS.API.STREAM.INFO.ZISK_V1_EVENTS", "$KV.ZISK_V1_JOBS.forged", records),
             ("$O.ZISK_V1_OBJECTS.C.mine", "$KV.ZISK_V1_JOBS.forged", records),
@@ -491,9 +495,9 @@ async fn no_answer_goes_where_the_one_who_asks_may_not_publish() -> Result<()> {
         }
     }
     for (user, request, reply, stream) in [
-        ("client", "zisk.v1.api.status", event, events),
-        ("client", "$SRV.PING", event, events),
-        ("caller", "zisk.v1.api.status", event, events),
+        ("client", "zisk.v1.api.status", FORGED_EVENT, events),
+        ("client", "$SRV.PING", FORGED_EVENT, events),
+        ("caller", "zisk.v1.api.status", FORGED_EVENT, events),
         ("caller", "zisk.v1.api.status", "$KV.ZISK_V1_JOBS.forged", records),
     ] {
         ensure!(!deputies.wrote(user, request, reply, stream).await?, "{user}: {request} answered to {reply}");
@@ -507,10 +511,7 @@ async fn no_answer_of_the_service_is_a_message_to_the_cluster() -> Result<()> {
     let nats = NatsServer::start()?;
     let _coordinator = start(&nats, "zisk-coordinator", "anybody")?;
     let deputies = Deputies::new(&nats).await?;
-    for (reply, stream) in [
-        ("zisk.v1.event.00000000-0000-4000-8000-000000000000.completed", "ZISK_V1_EVENTS"),
-        ("$KV.ZISK_V1_JOBS.forged", "KV_ZISK_V1_JOBS"),
-    ] {
+    for (reply, stream) in [(FORGED_EVENT, "ZISK_V1_EVENTS"), ("$KV.ZISK_V1_JOBS.forged", "KV_ZISK_V1_JOBS")] {
         ensure!(!deputies.wrote("anybody", "zisk.v1.api.status", reply, stream).await?, "answered to {reply}");
     }
     Ok(())
